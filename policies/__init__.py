@@ -1,0 +1,1 @@
+"""What a sandbox may do, as data and pure functions. No I/O."""

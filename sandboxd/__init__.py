@@ -1,0 +1,1 @@
+"""The node daemon: one actor per sandbox, and every kernel facility a sandbox needs."""

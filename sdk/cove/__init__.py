@@ -1,0 +1,1 @@
+"""cove: secure sandboxes on machines you own."""

@@ -1,0 +1,99 @@
+from cove.wire import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NodeCreateRequest(_message.Message):
+    __slots__ = ("sandbox_id", "task_id", "spec", "image_id")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    task_id: str
+    spec: _common_pb2.SandboxSpec
+    image_id: str
+    def __init__(self, sandbox_id: _Optional[str] = ..., task_id: _Optional[str] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., image_id: _Optional[str] = ...) -> None: ...
+
+class NodeCreateResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class NodeTerminateRequest(_message.Message):
+    __slots__ = ("sandbox_id",)
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    def __init__(self, sandbox_id: _Optional[str] = ...) -> None: ...
+
+class NodeTerminateResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class NodeStatusRequest(_message.Message):
+    __slots__ = ("sandbox_id",)
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    def __init__(self, sandbox_id: _Optional[str] = ...) -> None: ...
+
+class NodeListSandboxesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class NodeListSandboxesResponse(_message.Message):
+    __slots__ = ("sandboxes",)
+    SANDBOXES_FIELD_NUMBER: _ClassVar[int]
+    sandboxes: _containers.RepeatedCompositeFieldContainer[_common_pb2.SandboxStatus]
+    def __init__(self, sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ...) -> None: ...
+
+class RegisterRequest(_message.Message):
+    __slots__ = ("node_id", "grpc_address", "http_url", "capacity", "version", "runsc_version", "debian_pythons")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    GRPC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    HTTP_URL_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUNSC_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEBIAN_PYTHONS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    grpc_address: str
+    http_url: str
+    capacity: _common_pb2.Resources
+    version: str
+    runsc_version: str
+    debian_pythons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node_id: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_url: _Optional[str] = ..., capacity: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., version: _Optional[str] = ..., runsc_version: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RegisterResponse(_message.Message):
+    __slots__ = ("session_token", "router_public_key", "report_interval_s")
+    SESSION_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    REPORT_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    session_token: str
+    router_public_key: bytes
+    report_interval_s: float
+    def __init__(self, session_token: _Optional[str] = ..., router_public_key: _Optional[bytes] = ..., report_interval_s: _Optional[float] = ...) -> None: ...
+
+class ReportRequest(_message.Message):
+    __slots__ = ("node_id", "sequence", "complete", "sandboxes", "reserved", "draining")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    SANDBOXES_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    sequence: int
+    complete: bool
+    sandboxes: _containers.RepeatedCompositeFieldContainer[_common_pb2.SandboxStatus]
+    reserved: _common_pb2.Resources
+    draining: bool
+    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., complete: bool = ..., sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., draining: bool = ...) -> None: ...
+
+class ReportResponse(_message.Message):
+    __slots__ = ("register_again",)
+    REGISTER_AGAIN_FIELD_NUMBER: _ClassVar[int]
+    register_again: bool
+    def __init__(self, register_again: bool = ...) -> None: ...
