@@ -1,0 +1,152 @@
+"""Settings of the node daemon. Read once, in ``__main__``; everything else gets the struct passed.
+
+Layers: defaults < ``/etc/cove/node.toml`` (or ``COVE_NODE_CONFIG``) < ``COVE_NODE_*`` and the shared ``COVE_*_DIR`` < flags.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from cove._settings import instance_name, load_service
+
+MIB: Final = 2**20
+GIB: Final = 2**30
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+
+GUEST_BUILD: Final = Path(__file__).parent / "guest/target/x86_64-unknown-linux-gnu/release/cove-init"
+
+
+def _installed_runsc() -> Path:
+    """gVisor's own release goes to /usr/local/bin, Debian's package to /usr/bin; the former is newer where both are."""
+    local = Path("/usr/local/bin/runsc")
+    return local if local.exists() else Path("/usr/bin/runsc")
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator can set on a node; :func:`load` reads it."""
+
+    instance: str = ""
+    """Tells several coves on one machine apart: directories, tables and interfaces carry it. Empty: the main one."""
+
+    state_dir: Path = Path("/var/lib/cove")
+    """What must survive a reboot: journal, spools, the storage pool, keys. Root's alone."""
+
+    run_dir: Path = Path("/run/cove")
+    """What need not survive one: pipes, bundles, pid files."""
+
+    cache_dir: Path = Path("/var/cache/cove")
+    """What can be made again: base images. Shared by all instances."""
+
+    grpc_address: Address = "127.0.0.1:7710"
+    """Where the node API and the data plane listen, host:port; port 0 lets the kernel choose."""
+
+    http_address: Address = "127.0.0.1:7711"
+    """Where bulk transfers listen, host:port; port 0 lets the kernel choose."""
+
+    advertised_grpc_address: Address | None = None
+    """host:port that clients and the router use for the node; the bound one when left out."""
+
+    advertised_http_url: str | None = None
+    """Base URL of the bulk transfers for clients; ``http://`` and the bound address when left out."""
+
+    router_address: Address = "127.0.0.1:7700"
+    """The router to register with."""
+
+    join_token_path: Path | None = None
+    """File with the token that lets a node join; :attr:`join_token_file` has the default for one machine."""
+
+    runsc_path: Path = msgspec.field(default_factory=_installed_runsc)
+    """The gVisor runtime."""
+
+    guest_path: Path = GUEST_BUILD
+    """The static ``cove-init`` that becomes PID 1 of every sandbox."""
+
+    runsc_platform: Literal["systrap", "kvm", "ptrace"] = "systrap"
+    """How the sentry intercepts system calls. systrap needs nothing of the host; kvm is faster on bare metal."""
+
+    spool_head_bytes: NotNegative = 64 * MIB
+    """First bytes of each output stream that are always kept."""
+
+    spool_tail_bytes: NotNegative = 192 * MIB
+    """Last bytes of each output stream that are kept; what lies between head and tail is dropped and counted."""
+
+    record_retention_s: NotNegative = 3600
+    """How long the record and the output of a stopped sandbox can still be read."""
+
+    cpu_capacity_millis: NotNegative = 0
+    """Thousandths of cores that sandboxes may request together; 0 = all the machine's."""
+
+    memory_capacity_bytes: NotNegative = 0
+    """Memory that sandboxes may request together; 0 = the machine's less ``memory_reserve_bytes``."""
+
+    memory_reserve_bytes: NotNegative = 512 * MIB
+    """Memory kept for the machine itself and for cove, so that sandboxes at their limits do not starve the daemons."""
+
+    pool_bytes: NotNegative = 0
+    """Size of the storage pool that holds writable layers; 0 = most of what is free when the pool is first made."""
+
+    disk_limit_bytes: Positive = 10 * GIB
+    """Disk that a sandbox may fill when it asks for no other limit."""
+
+    disk_limit_max_bytes: Positive = 512 * GIB
+    """Largest disk limit that a sandbox may ask for."""
+
+    allow_private_networks: bool = False
+    """Whether sandboxes with a network may reach private address ranges. Host and metadata stay denied either way."""
+
+    network_pool: str = "10.200.0.0/16"
+    """IPv4 range whose /30s become the sandboxes' links; nothing else on the machine may use it."""
+
+    max_sandboxes: Annotated[int, msgspec.Meta(ge=1, le=16_000)] = 1000
+    """Most sandboxes at a time: file descriptors, links and processes are finite before cpu and memory requests are."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""
+
+    def __post_init__(self) -> None:
+        network = ipaddress.IPv4Network(self.network_pool)
+        if network.num_addresses < 4 * self.max_sandboxes:
+            raise ValueError(f"network_pool {network} has fewer than max_sandboxes = {self.max_sandboxes} links of four addresses")
+        if self.disk_limit_bytes > self.disk_limit_max_bytes:
+            raise ValueError("disk_limit_bytes is above disk_limit_max_bytes")
+
+    @property
+    def name(self) -> str:
+        """``cove`` or ``cove-<instance>``: the prefix of everything this node makes in the kernel."""
+        return instance_name(self.instance)
+
+    @property
+    def node_dir(self) -> Path:
+        """The node's own part of the state directory; the router has another."""
+        return self.state_dir / "node"
+
+    @property
+    def node_id_path(self) -> Path:
+        """Holds the node's id from its first start on."""
+        return self.node_dir / "node-id"
+
+    @property
+    def images_dir(self) -> Path:
+        """Unpacked base images, shared by all instances."""
+        return self.cache_dir / "images"
+
+    @property
+    def join_token_file(self) -> Path:
+        """``join_token_path``, or where the router of the same machine leaves it."""
+        return self.join_token_path or self.state_dir / "router" / "join-token"
+
+
+def load(flags: Mapping[str, object] | None = None, *, environ: Mapping[str, str] | None = None) -> NodeSettings:
+    """The node's settings from file, environment and ``flags``; see :func:`cove._settings.load_service`.
+
+    Raises:  InvalidError: an unknown key or a wrong value, named with its layer.
+    """
+    return load_service(NodeSettings, service="node", flags=flags, environ=environ)
