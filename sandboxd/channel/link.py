@@ -1,0 +1,142 @@
+"""Moves bytes between the daemon and one guest over two FIFOs. Knows nothing of frames."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+PIPE_BYTES: Final = 1024 * 1024
+"""Capacity asked for each FIFO: the system-wide limit for unprivileged users, and enough for four full frames."""
+
+LOW_WATER_BYTES: Final = 512 * 1024
+"""Unwritten bytes below which :meth:`Link.drained` lets bulk senders go on."""
+
+
+class Fifos:
+    """The two FIFOs of one guest, opened read-write so that neither side's death closes them.
+
+    Source: fifo(7): a FIFO opened O_RDWR never blocks and never reports a hang-up (Linux).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.to_guest_path = directory / "to-guest"
+        self.from_guest_path = directory / "from-guest"
+        self.to_guest = -1
+        self.from_guest = -1
+
+    def make(self) -> None:
+        """Create both; they must not exist."""
+        os.mkfifo(self.to_guest_path, 0o600)
+        os.mkfifo(self.from_guest_path, 0o600)
+
+    def open(self) -> None:
+        flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+        self.to_guest = os.open(self.to_guest_path, flags)
+        self.from_guest = os.open(self.from_guest_path, flags)
+        for fd in (self.to_guest, self.from_guest):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def close(self) -> None:
+        """Close both; idempotent. The FIFOs stay."""
+        for fd in (self.to_guest, self.from_guest):
+            if fd >= 0:
+                os.close(fd)
+        self.to_guest = self.from_guest = -1
+
+
+class Link:
+    """Non-blocking transport over open :class:`Fifos`.
+
+    Args:
+        receive: called with every chunk from the guest. An exception from it stops the reading and goes to ``failed``.
+        failed: called once with what broke the link.
+    """
+
+    def __init__(self, fifos: Fifos, receive: Callable[[bytes], None], failed: Callable[[Exception], None]) -> None:
+        self._fifos = fifos
+        self._receive = receive
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._unwritten: deque[memoryview] = deque()
+        self._unwritten_bytes = 0
+        self._waiting_for_room = False
+        self._closed = False
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._loop.add_reader(fifos.from_guest, self._on_readable)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; what the FIFO takes at once goes out at once."""
+        if self._closed or not data:
+            return
+        self._unwritten.append(memoryview(data))
+        self._unwritten_bytes += len(data)
+        if not self._waiting_for_room:
+            self._on_writable()
+
+    def replace_unwritten(self, data: bytes) -> None:
+        """Drop what is still queued and write ``data`` instead (a reset)."""
+        self._unwritten.clear()
+        self._unwritten_bytes = 0
+        self.write(data)
+
+    async def drained(self) -> None:
+        """Return when little is queued (or the link is closed): bulk senders wait here between frames."""
+        await self._drained.wait()
+
+    def close(self) -> None:
+        """Stop moving bytes; idempotent. The FIFOs stay open: they are their owner's to close."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._fifos.from_guest)
+        if self._waiting_for_room:
+            self._loop.remove_writer(self._fifos.to_guest)
+        self._unwritten.clear()
+        self._drained.set()
+
+    def _on_readable(self) -> None:
+        try:
+            data = os.read(self._fifos.from_guest, PIPE_BYTES)
+            self._receive(data)
+        except BlockingIOError:
+            return
+        except Exception as error:
+            self.close()
+            self._failed(error)
+
+    def _on_writable(self) -> None:
+        while self._unwritten:
+            head = self._unwritten[0]
+            try:
+                written = os.write(self._fifos.to_guest, head)
+            except BlockingIOError:
+                self._wait_for_room()
+                return
+            except OSError as error:
+                self.close()
+                self._failed(error)
+                return
+            self._unwritten_bytes -= written
+            if written == len(head):
+                self._unwritten.popleft()
+            else:
+                self._unwritten[0] = head[written:]
+        if self._waiting_for_room:
+            self._waiting_for_room = False
+            self._loop.remove_writer(self._fifos.to_guest)
+        self._drained.set()
+
+    def _wait_for_room(self) -> None:
+        if not self._waiting_for_room:
+            self._waiting_for_room = True
+            self._loop.add_writer(self._fifos.to_guest, self._on_writable)
+        if self._unwritten_bytes < LOW_WATER_BYTES:
+            self._drained.set()
+        else:
+            self._drained.clear()
