@@ -1,0 +1,130 @@
+"""Tokens that open a sandbox's data plane or a node's API: their claims, signed and checked with Ed25519. Pure.
+
+Routers sign; routers and nodes check. Nodes hold the public key only, so a broken-into node can open nothing but itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from cove.exception import AuthError
+from cove.types import NodeId, SandboxId, is_id
+
+ISSUER: Final = "cove"
+SANDBOX_AUDIENCE: Final = "sandbox"
+NODE_AUDIENCE: Final = "node"
+ALGORITHM: Final = "EdDSA"
+MAX_TOKEN_LENGTH: Final = 4_096
+MAX_NODE_ID_LENGTH: Final = 128
+
+
+class SandboxClaims(msgspec.Struct, frozen=True):
+    """Opens the data plane of one sandbox on one node until ``expires_at`` (Unix seconds)."""
+
+    sandbox_id: SandboxId
+    node_id: NodeId
+    expires_at: float
+
+
+class NodeClaims(msgspec.Struct, frozen=True):
+    """Opens the node API of one node until ``expires_at`` (Unix seconds)."""
+
+    node_id: NodeId
+    expires_at: float
+
+
+def sign_sandbox(claims: SandboxClaims, key: Ed25519PrivateKey) -> str:
+    """The JWT for ``claims``."""
+    return _sign({"aud": SANDBOX_AUDIENCE, "sub": claims.sandbox_id, "node": claims.node_id, "exp": claims.expires_at}, key)
+
+
+def sign_node(claims: NodeClaims, key: Ed25519PrivateKey) -> str:
+    """The JWT for ``claims``."""
+    return _sign({"aud": NODE_AUDIENCE, "sub": claims.node_id, "exp": claims.expires_at}, key)
+
+
+def verify_sandbox(token: str, key: Ed25519PublicKey, *, now: float) -> SandboxClaims:
+    """The claims of a data-plane ``token``.
+
+    Args:    now: Unix seconds.
+    Raises:  AuthError: ``token_expired`` when only its time is over, otherwise ``unauthenticated``.
+    """
+    claims = _verify(token, key, audience=SANDBOX_AUDIENCE, now=now)
+    sandbox_id, node_id = claims["sub"], claims.get("node")
+    if not is_id(sandbox_id, "sb") or not isinstance(node_id, str) or not 0 < len(node_id) <= MAX_NODE_ID_LENGTH:
+        raise _refused()
+    return SandboxClaims(SandboxId(sandbox_id), NodeId(node_id), claims["exp"])
+
+
+def verify_node(token: str, key: Ed25519PublicKey, *, node_id: NodeId, now: float) -> NodeClaims:
+    """The claims of a node-API ``token`` that is meant for ``node_id``.
+
+    Args:    now: Unix seconds.
+    Raises:  AuthError: ``token_expired`` when only its time is over, otherwise ``unauthenticated``.
+    """
+    claims = _verify(token, key, audience=NODE_AUDIENCE, now=now)
+    if claims["sub"] != node_id:
+        raise _refused()
+    return NodeClaims(node_id, claims["exp"])
+
+
+def bearer(header: str | None) -> str:
+    """The token in an ``Authorization: Bearer`` header.
+
+    Raises:
+        AuthError: there is none.
+    """
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_LENGTH:
+        raise AuthError("The call carries no bearer token.", remedy="Send `Authorization: Bearer <token>`.")
+    return token.strip()
+
+
+def _sign(claims: dict[str, object], key: Ed25519PrivateKey) -> str:
+    return jwt.encode({"iss": ISSUER, **claims}, key, algorithm=ALGORITHM)
+
+
+def _verify(token: str, key: Ed25519PublicKey, *, audience: str, now: float) -> dict[str, Any]:
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise _refused()
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=audience,
+            issuer=ISSUER,
+            # Time is checked below against the caller's clock, so that this stays pure.
+            options={"require": ["iss", "aud", "sub", "exp"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError) as error:
+        raise _refused() from error
+    claims["exp"] = _finite(claims["exp"])
+    if not isinstance(claims["sub"], str):
+        raise _refused()
+    if claims["exp"] <= now:
+        raise AuthError("The access token has expired.", code="token_expired", remedy="Fetch access again.", retryable=True)
+    return claims
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _refused()
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _refused() from None
+    if not math.isfinite(number):
+        raise _refused()
+    return number
+
+
+def _refused() -> AuthError:
+    """One text for every defect: a forger learns nothing."""
+    return AuthError("The access token is not valid here.", remedy="Fetch access again.")

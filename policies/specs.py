@@ -1,0 +1,128 @@
+"""Checks a ``SandboxSpec`` that a client sent: every field bounded, every default filled in. Pure.
+
+Quantities are in ``policies.limits``; the form of command, environment, paths and image is here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from cove.exception import InvalidError
+from cove.wire.common_pb2 import ImageRef, NetworkMode, SandboxSpec
+from policies.limits import DEFAULT_LIMITS, Limits, fill_resources
+
+MAX_ARGUMENTS: Final = 16_384
+MAX_ARGUMENT_BYTES: Final = 131_071
+"""Linux's MAX_ARG_STRLEN less the terminating NUL: the longest single argument or ``NAME=value`` that execve takes."""
+MAX_COMMAND_BYTES: Final = 1 << 20
+MAX_ENV_ENTRIES: Final = 4_096
+MAX_ENV_BYTES: Final = 1 << 20
+MAX_PATH_BYTES: Final = 4_095
+DEFAULT_PYTHON: Final = "3.11"
+"""Python of the default Debian image where the client names none: Debian 12's own, which every node has."""
+
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
+
+
+def fill_spec(spec: SandboxSpec, limits: Limits = DEFAULT_LIMITS) -> SandboxSpec:
+    """A checked copy of ``spec`` with every default filled in. Filling a filled one changes nothing.
+
+    Raises:
+        InvalidError: a field is malformed or out of range; the text names field, value and what is allowed.
+    """
+    check_command(spec.command)
+    check_env(spec.env)
+    check_workdir(spec.workdir)
+    filled = SandboxSpec()
+    filled.CopyFrom(spec)
+    filled.timeout_s = limits.timeout_s.check("timeout", spec.timeout_s)
+    filled.idle_timeout_s = limits.idle_timeout_s.check("idle_timeout", spec.idle_timeout_s)
+    filled.resources.CopyFrom(fill_resources(spec.resources, limits))
+    filled.image.CopyFrom(_fill_image(spec.image))
+    if spec.network not in NetworkMode.values():
+        raise _invalid("network mode", str(spec.network), "Use one of " + ", ".join(NetworkMode.keys()) + ".")
+    return filled
+
+
+def check_command(command: Iterable[bytes]) -> None:
+    """Pass if execve can take ``command``; an empty one means no process.
+
+    Raises:
+        InvalidError: NUL bytes, an empty program name, or too large.
+    """
+    arguments = list(command)
+    if len(arguments) > MAX_ARGUMENTS:
+        raise _invalid("command", f"{len(arguments)} arguments", f"Allowed are {MAX_ARGUMENTS}.")
+    if arguments and not arguments[0]:
+        raise _invalid("command", "an empty program name", "Name a program first.")
+    for position, argument in enumerate(arguments):
+        if b"\0" in argument:
+            raise _invalid("command", f"a NUL byte in argument {position}", "Leave it out.")
+        if len(argument) > MAX_ARGUMENT_BYTES:
+            raise _invalid("command", f"{len(argument)} bytes in argument {position}", f"Allowed are {MAX_ARGUMENT_BYTES}.")
+    total = sum(map(len, arguments))
+    if total > MAX_COMMAND_BYTES:
+        raise _invalid("command", f"{total} bytes", f"Allowed are {MAX_COMMAND_BYTES} bytes in all.")
+
+
+def check_env(env: Mapping[str, str]) -> None:
+    """Pass if ``env`` can be a process's environment. Errors name variables, never values: those may be secrets.
+
+    Raises:
+        InvalidError: an empty name, ``=`` or NUL in a name, NUL in a value, or too large.
+    """
+    if len(env) > MAX_ENV_ENTRIES:
+        raise _invalid("env", f"{len(env)} variables", f"Allowed are {MAX_ENV_ENTRIES}.")
+    total = sum(_check_variable(name, value) for name, value in env.items())
+    if total > MAX_ENV_BYTES:
+        raise _invalid("env", f"{total} bytes", f"Allowed are {MAX_ENV_BYTES} bytes in all.")
+
+
+def check_workdir(workdir: str) -> None:
+    """Pass if ``workdir`` is empty (the image's) or an absolute path.
+
+    Raises:
+        InvalidError: it is neither.
+    """
+    if workdir:
+        _check_path("workdir", workdir)
+
+
+def _check_variable(name: str, value: str) -> int:
+    """Bytes that ``NAME=value`` takes."""
+    if not name or "=" in name or "\0" in name:
+        raise _invalid("env", f"the variable name {name[:80]!r}", "A name is not empty and has neither '=' nor NUL.")
+    if "\0" in value:
+        raise _invalid("env", f"a NUL byte in the value of {name[:80]!r}", "Leave it out.")
+    size = len(name.encode()) + len(value.encode()) + 1
+    if size > MAX_ARGUMENT_BYTES:
+        raise _invalid("env", f"{size} bytes in {name[:80]!r}", f"Allowed are {MAX_ARGUMENT_BYTES} for name and value.")
+    return size
+
+
+def _fill_image(image: ImageRef) -> ImageRef:
+    source = image.WhichOneof("source")
+    if source is None:
+        return ImageRef(debian=DEFAULT_PYTHON)
+    if source == "debian" and not _PYTHON.fullmatch(image.debian):
+        raise _invalid("image", f"the Python version {image.debian[:80]!r}", "Give major and minor version, such as '3.11'.")
+    if source == "rootfs_path":
+        _check_path("rootfs path", image.rootfs_path)
+        if ".." in image.rootfs_path.split("/"):
+            raise _invalid("rootfs path", "a '..' component", "Give the path without it.")
+    return image
+
+
+def _check_path(field: str, path: str) -> None:
+    if not path.startswith("/"):
+        raise _invalid(field, repr(path[:80]), "Give an absolute path.")
+    if "\0" in path:
+        raise _invalid(field, "a NUL byte", "Leave it out.")
+    if len(path.encode()) > MAX_PATH_BYTES:
+        raise _invalid(field, f"{len(path.encode())} bytes", f"Allowed are {MAX_PATH_BYTES}.")
+
+
+def _invalid(field: str, value: str, remedy: str) -> InvalidError:
+    return InvalidError(f"The {field} has {value}.", remedy=remedy, context={"field": field})
