@@ -116,6 +116,12 @@ class Spool:
                 os.close(fd)
         self._head_fd = self._tail_fd = -1
 
+    def remove(self) -> None:
+        """Forget the output. Idempotent."""
+        self.close()
+        self._head_path.unlink(missing_ok=True)
+        self._tail_path.unlink(missing_ok=True)
+
     # --- reading ---------------------------------------------------------------------------------------------------------------------
 
     def read(self, offset: int, max_bytes: int = CHUNK_BYTES) -> tuple[int, bytes]:

@@ -128,6 +128,10 @@ class Guest:
         """Send stdin; ``data`` fits into :meth:`input_room` and CHUNK_BYTES."""
         self._link.write(self._session.data(stream, 0, data))
 
+    async def flushed(self) -> None:
+        """Return when everything sent so far outlives this daemon."""
+        await self._link.flushed()
+
     def end_input(self, stream: int) -> None:
         self._link.write(self._session.end(stream, 0))
 

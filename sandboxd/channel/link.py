@@ -68,6 +68,8 @@ class Link:
         self._closed = False
         self._drained = asyncio.Event()
         self._drained.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._loop.add_reader(fifos.from_guest, self._on_readable)
 
     def write(self, data: bytes) -> None:
@@ -89,6 +91,10 @@ class Link:
         """Return when little is queued (or the link is closed): bulk senders wait here between frames."""
         await self._drained.wait()
 
+    async def flushed(self) -> None:
+        """Return when everything written so far is in the FIFO, where it outlives the daemon (or the link is closed)."""
+        await self._empty.wait()
+
     def close(self) -> None:
         """Stop moving bytes; idempotent. The FIFOs stay open: they are their owner's to close."""
         if self._closed:
@@ -99,6 +105,7 @@ class Link:
             self._loop.remove_writer(self._fifos.to_guest)
         self._unwritten.clear()
         self._drained.set()
+        self._empty.set()
 
     def _on_readable(self) -> None:
         try:
@@ -131,11 +138,13 @@ class Link:
             self._waiting_for_room = False
             self._loop.remove_writer(self._fifos.to_guest)
         self._drained.set()
+        self._empty.set()
 
     def _wait_for_room(self) -> None:
         if not self._waiting_for_room:
             self._waiting_for_room = True
             self._loop.add_writer(self._fifos.to_guest, self._on_writable)
+        self._empty.clear()
         if self._unwritten_bytes < LOW_WATER_BYTES:
             self._drained.set()
         else:

@@ -1,0 +1,211 @@
+"""The sandboxes of this node: admission, look-up, adoption after a restart, and forgetting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from cove.exception import AlreadyExistsError, NotFoundError, ResourceExhaustedError
+from cove.types import EXIT_TERMINATED, EndReason, SandboxId, TaskId
+from sandboxd.assembly import Assembly
+from sandboxd.journal import Entry, Journal, Resources, SandboxDirectory, boot_id
+from sandboxd.lifecycle import Result, State
+from sandboxd.processes import SpoolSizes
+from sandboxd.runtime import Runtime
+from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
+
+log = structlog.get_logger()
+
+RECONCILE_INTERVAL_S: Final = 30.0
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What the node's sandboxes may reserve together."""
+
+    cpu_millis: int
+    memory_bytes: int
+    sandboxes: int
+
+
+class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An admitted spec: validated, defaults filled in."""
+
+    sandbox_id: SandboxId
+    task_id: TaskId
+    command: Sequence[bytes]
+    env: Mapping[str, str]
+    workdir: str
+    timeout_s: int
+    idle_timeout_s: int
+    resources: Resources
+    image: str
+    network: bool
+    pty: bool
+    verbose: bool
+
+
+class Node:
+    """Owner of every sandbox actor.
+
+    Args:
+        changed: called when a sandbox changed in a way the router should hear of.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        assembly: Assembly,
+        runtime: Runtime,
+        oom_kills: Callable[[SandboxId], int],
+        spool_sizes: SpoolSizes,
+        capacity: Capacity,
+        record_retention_s: float,
+        free_disk_bytes: Callable[[], int],
+        changed: Callable[[Sandbox], None],
+    ) -> None:
+        self.capacity = capacity
+        self.draining = False
+        self._journal = journal
+        self._assembly = assembly
+        self._outside = Outside(assembly=assembly, runtime=runtime, oom_kills=oom_kills, spool_sizes=spool_sizes, changed=changed)
+        self._record_retention_s = record_retention_s
+        self._free_disk_bytes = free_disk_bytes
+        self._sandboxes: dict[SandboxId, Sandbox] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._boot_id = boot_id()
+
+    def __iter__(self) -> Iterator[Sandbox]:
+        return iter(list(self._sandboxes.values()))
+
+    def get(self, sandbox_id: str) -> Sandbox:
+        """Raises: NotFoundError: never here, or forgotten."""
+        try:
+            return self._sandboxes[SandboxId(sandbox_id)]
+        except KeyError:
+            raise NotFoundError(f"This node has no sandbox {sandbox_id[:32]!r}.", remedy="It may have ended a while ago.") from None
+
+    def reserved(self) -> Capacity:
+        """The sum of what sandboxes that are not stopped have reserved."""
+        live = [sandbox for sandbox in self._sandboxes.values() if sandbox.state is not State.STOPPED]
+        return Capacity(
+            cpu_millis=sum(sandbox.entry.resources.cpu_request_millis for sandbox in live),
+            memory_bytes=sum(sandbox.entry.resources.memory_request_bytes for sandbox in live),
+            sandboxes=len(live),
+        )
+
+    # --- life --------------------------------------------------------------------------------------------------------------------------
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Adopt what the journal knows, then own the actors until cancelled. Sandboxes outlive this."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for directory in self._journal.list_():
+                self._adopt(directory)
+            await self.reconcile()
+            started.set()
+            while True:
+                await asyncio.sleep(RECONCILE_INTERVAL_S)
+                await self.reconcile()
+
+    def create(self, request: CreateRequest) -> Sandbox:
+        """Admit a sandbox; its container is made afterwards. The same request again gives the same sandbox.
+
+        Raises: AlreadyExistsError: the id with another request. ResourceExhaustedError: no room, or draining.
+        """
+        if (known := self._sandboxes.get(request.sandbox_id)) is not None:
+            if known.entry.task_id != request.task_id:
+                raise AlreadyExistsError(f"Sandbox {request.sandbox_id} exists.", remedy="Choose a fresh id.")
+            return known
+        self._admit(request.resources)
+        entry = Entry(
+            sandbox_id=request.sandbox_id,
+            task_id=request.task_id,
+            command=[argument.decode("utf-8", "surrogateescape") for argument in request.command],
+            workdir=request.workdir or "/",
+            timeout_s=request.timeout_s,
+            idle_timeout_s=request.idle_timeout_s,
+            resources=request.resources,
+            image=request.image,
+            network=request.network,
+            pty=request.pty,
+            verbose=request.verbose,
+            guest_marker=new_guest_marker(),
+            created_at=time.time(),
+            boot_id=self._boot_id,
+        )
+        directory = self._journal.directory(request.sandbox_id)
+        directory.create(entry, request.env)
+        sandbox = Sandbox(entry, directory, request.env, self._outside)
+        self._start(sandbox)
+        return sandbox
+
+    def _admit(self, wanted: Resources) -> None:
+        if self.draining:
+            raise ResourceExhaustedError("The node is draining.", remedy="Another node must take the sandbox.")
+        reserved = self.reserved()
+        checks = (
+            ("sandboxes", reserved.sandboxes + 1, self.capacity.sandboxes),
+            ("CPU thousandths", reserved.cpu_millis + wanted.cpu_request_millis, self.capacity.cpu_millis),
+            ("memory bytes", reserved.memory_bytes + wanted.memory_request_bytes, self.capacity.memory_bytes),
+        )
+        for what, needed, have in checks:
+            if needed > have:
+                raise ResourceExhaustedError(
+                    f"The node has {have} {what}; with this sandbox {needed} would be reserved.",
+                    remedy="Ask for less, wait until others end, or add a node.",
+                )
+        if self._free_disk_bytes() <= 0:
+            raise ResourceExhaustedError("The node's disk is full.", remedy="Free space on it, or add a node.")
+
+    def _start(self, sandbox: Sandbox, *, adopt: bool = False) -> None:
+        assert self._group is not None, "run() owns the actors"
+        self._sandboxes[sandbox.sandbox_id] = sandbox
+        self._group.create_task(self._live(sandbox, adopt=adopt), name=f"actor {sandbox.sandbox_id}")
+
+    async def _live(self, sandbox: Sandbox, *, adopt: bool) -> None:
+        try:
+            await sandbox.run(adopt=adopt)
+        except Exception:
+            log.exception("sandbox actor failed", sandbox=sandbox.sandbox_id)
+            sandbox.entry.result = sandbox.entry.result or Result(EndReason.INTERNAL_FAILURE, EXIT_TERMINATED, "A bug in the node daemon.")
+
+    def _adopt(self, directory: SandboxDirectory) -> None:
+        entry = directory.load()
+        if entry is None:
+            log.warning("journal entry incomplete, dropped", sandbox=directory.sandbox_id)
+            directory.remove()
+            return
+        try:
+            env = directory.load_env() if entry.state in (State.PENDING, State.RUNNING) else {}
+        except Exception:
+            log.exception("environment of a sandbox unreadable", sandbox=entry.sandbox_id)
+            env = {}
+        self._start(Sandbox(entry, directory, env, self._outside), adopt=True)
+
+    # --- forgetting --------------------------------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """Remove what nobody owns, and records past their time. Takes no input: the journal and the kernel say what there is."""
+        for sandbox in self:
+            ended_at = sandbox.entry.ended_at
+            if sandbox.state is State.STOPPED and time.time() - ended_at > self._record_retention_s:
+                del self._sandboxes[sandbox.sandbox_id]
+                await asyncio.to_thread(self._journal.directory(sandbox.sandbox_id).remove)
+        for sandbox_id in await self._assembly.owners():
+            known = self._sandboxes.get(sandbox_id)
+            if known is None or known.state is State.STOPPED:
+                await self._free_orphan(sandbox_id)
+
+    async def _free_orphan(self, sandbox_id: SandboxId) -> None:
+        try:
+            await self._assembly.free(sandbox_id)
+        except ExceptionGroup as group:
+            log.error("orphan not freed", sandbox=sandbox_id, errors=[str(error) for error in group.exceptions])
+        else:
+            log.warning("orphan freed", sandbox=sandbox_id)

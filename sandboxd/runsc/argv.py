@@ -1,0 +1,49 @@
+"""runsc command lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+
+class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for every container of a daemon."""
+
+    runsc: Path
+    root: Path
+    """runsc's state directory; one per daemon instance."""
+    platform: str = "systrap"
+
+    def command(self, *arguments: str, network: bool, log: Path | None = None) -> list[str]:
+        """A whole runsc command line.
+
+        ``--overlay2=none``: writes go to the host's overlay, where quotas and snapshots are. ``--net-raw=false``: no crafted packets.
+        ``--host-uds=none --host-fifo=none``: no host socket or pipe is reachable through the file system (runsc's defaults, pinned here).
+        """
+        options = [
+            str(self.runsc),
+            f"--root={self.root}",
+            f"--platform={self.platform}",
+            f"--network={'sandbox' if network else 'none'}",
+            "--overlay2=none",
+            "--net-raw=false",
+            "--host-uds=none",
+            "--host-fifo=none",
+        ]
+        if log is not None:
+            options += [f"--log={log}", "--log-format=json", f"--panic-log={log.with_suffix('.panic')}"]
+        return [*options, *arguments]
+
+    def create(self, sandbox_id: str, bundle: Path, *, network: bool, cpus: Sequence[int] = ()) -> list[str]:
+        """``cpus``: cores the sentry may see at its start; it takes their number for the machine's (see ``run.widen_affinity``)."""
+        prefix = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
+        return prefix + self.command("create", f"--bundle={bundle}", sandbox_id, network=network, log=bundle / "runsc.log")
+
+    def start(self, sandbox_id: str, bundle: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
+        return [*prefix, *self.command("start", sandbox_id, network=network, log=bundle / "runsc.log")]
+
+    def simple(self, verb: str, *arguments: str) -> list[str]:
+        """A command on an existing container; runsc takes the network mode from its saved state."""
+        return self.command(verb, *arguments, network=False)

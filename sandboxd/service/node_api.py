@@ -1,0 +1,39 @@
+"""The node API: what routers ask of a node."""
+
+from __future__ import annotations
+
+from cove.wire import common_pb2, node_pb2, node_pb2_grpc
+from sandboxd.node import Node
+from sandboxd.service.auth import Gate
+from sandboxd.service.convert import create_request, sandbox_status
+from sandboxd.service.edge import Context, authorization, unary
+
+
+class NodeService(node_pb2_grpc.NodeServicer):
+    """cove.v1.Node."""
+
+    def __init__(self, node: Node, gate: Gate) -> None:
+        self._node = node
+        self._gate = gate
+
+    @unary
+    async def Create(self, request: node_pb2.NodeCreateRequest, context: Context) -> node_pb2.NodeCreateResponse:
+        self._gate.router(authorization(context))
+        self._node.create(create_request(request))
+        return node_pb2.NodeCreateResponse()
+
+    @unary
+    async def Terminate(self, request: node_pb2.NodeTerminateRequest, context: Context) -> node_pb2.NodeTerminateResponse:
+        self._gate.router(authorization(context))
+        self._node.get(request.sandbox_id).terminate()
+        return node_pb2.NodeTerminateResponse()
+
+    @unary
+    async def Status(self, request: node_pb2.NodeStatusRequest, context: Context) -> common_pb2.SandboxStatus:
+        self._gate.router(authorization(context))
+        return sandbox_status(self._node.get(request.sandbox_id))
+
+    @unary
+    async def List(self, request: node_pb2.NodeListSandboxesRequest, context: Context) -> node_pb2.NodeListSandboxesResponse:
+        self._gate.router(authorization(context))
+        return node_pb2.NodeListSandboxesResponse(sandboxes=[sandbox_status(sandbox) for sandbox in self._node])
