@@ -29,6 +29,13 @@ class Fifos:
         self.to_guest = -1
         self.from_guest = -1
 
+    @classmethod
+    def of(cls, *, to_guest: int, from_guest: int) -> Fifos:
+        """Wrap descriptors that are open already; they become this object's to close."""
+        fifos = cls(Path("/nonexistent"))
+        fifos.to_guest, fifos.from_guest = to_guest, from_guest
+        return fifos
+
     def make(self) -> None:
         """Create both; they must not exist."""
         os.mkfifo(self.to_guest_path, 0o600)

@@ -1,0 +1,90 @@
+"""The Runtime protocol over simulated containers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import msgspec
+
+from cove.types import SandboxId
+from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
+from sandboxd.sim.guest import SimGuest
+
+
+class SimContainer(msgspec.Struct):
+    status: ContainerStatus
+    stdin: int
+    stdout: int
+    dead: asyncio.Event
+    guest: SimGuest | None = None
+
+
+class SimMachine:
+    """What a kernel would hold: containers that outlive the daemon (and its SimRuntime)."""
+
+    def __init__(self) -> None:
+        self.containers: dict[SandboxId, SimContainer] = {}
+
+    async def kill(self, sandbox_id: SandboxId) -> None:
+        """SIGKILL to the sentry."""
+        container = self.containers.get(sandbox_id)
+        if container is None or container.status is ContainerStatus.STOPPED:
+            return
+        container.status = ContainerStatus.STOPPED
+        if container.guest is not None:
+            await container.guest.stop()
+        for fd in (container.stdin, container.stdout):
+            os.close(fd)
+        container.dead.set()
+
+
+class SimRuntime:
+    """A runtime over one machine; several may follow each other, as daemons do."""
+
+    def __init__(self, machine: SimMachine) -> None:
+        self._machine = machine
+
+    async def create(self, container: Container, *, stdin: int, stdout: int) -> None:
+        if container.sandbox_id in self._machine.containers:
+            raise RuntimeFailed(f"container {container.sandbox_id} exists")
+        made = SimContainer(ContainerStatus.CREATED, os.dup(stdin), os.dup(stdout), asyncio.Event())
+        self._machine.containers[container.sandbox_id] = made
+
+    async def start(self, container: Container) -> None:
+        made = self._find(container.sandbox_id, ContainerStatus.CREATED)
+        made.guest = SimGuest(made.stdin, made.stdout)
+        made.status = ContainerStatus.RUNNING
+
+    async def status(self, sandbox_id: SandboxId) -> ContainerStatus | None:
+        container = self._machine.containers.get(sandbox_id)
+        return container.status if container else None
+
+    async def died(self, sandbox_id: SandboxId) -> None:
+        if (container := self._machine.containers.get(sandbox_id)) is not None:
+            await container.dead.wait()
+
+    async def pause(self, sandbox_id: SandboxId) -> None:
+        container = self._find(sandbox_id, ContainerStatus.RUNNING)
+        container.status = ContainerStatus.PAUSED
+        assert container.guest is not None
+        container.guest.pause()
+
+    async def resume(self, sandbox_id: SandboxId) -> None:
+        container = self._find(sandbox_id, ContainerStatus.PAUSED)
+        container.status = ContainerStatus.RUNNING
+        assert container.guest is not None
+        container.guest.resume()
+
+    async def delete(self, sandbox_id: SandboxId) -> None:
+        await self._machine.kill(sandbox_id)
+        self._machine.containers.pop(sandbox_id, None)
+
+    async def list_(self) -> frozenset[SandboxId]:
+        return frozenset(self._machine.containers)
+
+    def _find(self, sandbox_id: SandboxId, status: ContainerStatus) -> SimContainer:
+        container = self._machine.containers.get(sandbox_id)
+        if container is None or container.status is not status:
+            raise RuntimeFailed(f"container {sandbox_id} is {container.status if container else 'unknown'}, not {status}")
+        return container
