@@ -1,46 +1,19 @@
-"""Makes and frees everything that one sandbox owns on the host: image, writable layer, mounts, network, FIFOs, container, cgroup.
-
-Each thing is named after the sandbox; :meth:`Assembly.free` removes all of them, whatever half of them exists. Nothing here decides when.
-"""
+"""What a sandbox owns outside the daemon's memory, as a protocol: made, reopened, killed and freed. Nothing here decides when."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 import msgspec
 
 from cove.types import SandboxId
-from policies.oci import oci_resources
-from sandboxd.base_image import BaseImages
-from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
-from sandboxd.network import NetworkManager, resolv_conf
-from sandboxd.rootfs import RootfsMounts
-from sandboxd.runtime import Container, Runtime
-from sandboxd.storage_pool import StoragePool
+from sandboxd.runtime import Container
 
 INIT_PATH: Final = "/.cove/init"
 """Where ``cove-init`` lies inside; a layer above the image brings it, so no image or snapshot can replace it."""
-
-
-class Facilities(msgspec.Struct, frozen=True, kw_only=True):
-    """The node's kernel facilities, shared by all sandboxes."""
-
-    runtime: Runtime
-    images: BaseImages
-    pool: StoragePool
-    rootfs: RootfsMounts
-    cgroups: Cgroups
-    network: NetworkManager
-    guest_layer: Path
-    """Read-only lower directory with ``cove-init`` and mount points."""
-    run_dir: Path
-    nameservers: Sequence[str]
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -52,124 +25,31 @@ class Made(msgspec.Struct, frozen=True):
     image_id: str
 
 
-class Assembly:
-    """Makes and frees sandboxes' resources."""
-
-    def __init__(self, facilities: Facilities) -> None:
-        self._f = facilities
-        self._sandboxes = facilities.run_dir / "sandboxes"
-        self._sandboxes.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-    def directory(self, sandbox_id: SandboxId) -> Path:
-        """What of a sandbox need not survive a reboot: FIFOs, bundle, logs of runsc."""
-        return self._sandboxes / sandbox_id
+class Assembly(Protocol):
+    """Everything one sandbox owns outside the daemon's memory. ``HostAssembly`` is the real one, ``sim.assembly`` the simulated."""
 
     async def make(self, entry: Entry) -> Made:
         """Bring a container up to the point where its guest can be greeted.
 
         Raises: NotFoundError, InvalidError: the image. RuntimeFailed, OSError: ours. Whatever exists then is :meth:`free`'s to remove.
         """
-        f, sandbox_id = self._f, entry.sandbox_id
-        image = await f.images.ensure(entry.image)
-        directory = self.directory(sandbox_id)
-        directory.mkdir(mode=0o700)
-        network = f.network.attach(sandbox_id) if entry.network else None
-        upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes)
-        identity = _identity_layer(directory / "layer", entry, address=network.address if network else None, nameservers=f.nameservers)
-        rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, f.guest_layer, image.path], upper)
-        fifos = Fifos(directory)
-        fifos.make()
-        fifos.open()
-        container = Container(
-            sandbox_id=sandbox_id,
-            directory=directory,
-            rootfs=rootfs,
-            init=INIT_PATH,
-            hostname=hostname(sandbox_id),
-            env={},
-            resources=oci_resources(entry.resources, cores=f.cgroups.cores, node_memory_bytes=f.cgroups.node_memory_bytes),
-            cgroups_path=f.cgroups.path_for(sandbox_id),
-            visible_cpus=visible_cpus(entry.resources.cpu_limit_millis, f.cgroups.cores),
-            netns=network.netns_path if network else None,
-            start_prefix=f.network.start_prefix(network.netns_path) if network else (),
-        )
-        try:
-            await f.runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
-            await f.runtime.start(container)
-        except BaseException:
-            fifos.close()
-            raise
-        return Made(container, fifos, image.env, image.image_id)
+        ...
 
     def reopen(self, sandbox_id: SandboxId) -> Fifos:
         """The FIFOs of a sandbox that another daemon made. Raises: OSError."""
-        fifos = Fifos(self.directory(sandbox_id))
-        fifos.open()
-        return fifos
+        ...
 
     async def kill(self, sandbox_id: SandboxId) -> None:
         """Kill every process of the container, now. Nothing is freed."""
-        await asyncio.to_thread(self._f.cgroups.kill, sandbox_id)
+        ...
 
     async def free(self, sandbox_id: SandboxId) -> None:
         """Remove everything of the sandbox. Idempotent.
 
         Raises: ExceptionGroup: what could not be removed; all the rest is gone, and calling again goes on.
         """
-        f = self._f
-        steps: list[Callable[[], Awaitable[object]]] = [
-            lambda: asyncio.to_thread(f.cgroups.kill, sandbox_id),
-            lambda: f.runtime.delete(sandbox_id),
-            lambda: asyncio.to_thread(f.rootfs.unmount_rootfs, sandbox_id),
-            lambda: asyncio.to_thread(f.network.detach, sandbox_id),
-            lambda: asyncio.to_thread(f.cgroups.remove, sandbox_id),
-            lambda: f.pool.remove_upper(sandbox_id),
-            lambda: asyncio.to_thread(_remove_directory, self.directory(sandbox_id)),
-        ]
-        errors: list[Exception] = []
-        for step in steps:
-            try:
-                await step()
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise ExceptionGroup(f"sandbox {sandbox_id} could not be freed whole", errors)
+        ...
 
     async def owners(self) -> frozenset[SandboxId]:
         """Every sandbox of which anything exists, as the kernel and the directories tell."""
-        f = self._f
-        held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
-        directories = {SandboxId(path.name) for path in self._sandboxes.iterdir()}
-        return frozenset[SandboxId]().union(directories, *held)
-
-
-def hostname(sandbox_id: SandboxId) -> str:
-    """Host names are case-insensitive and must not look like more than a name."""
-    return sandbox_id.lower()
-
-
-def visible_cpus(cpu_limit_millis: int, cores: int) -> int:
-    """Whole cores a program inside should count on; 0 = all of the machine's."""
-    visible = max(1, -(-cpu_limit_millis // 1000))
-    return visible if visible < cores else 0
-
-
-def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameservers: Sequence[str]) -> Path:
-    """The topmost lower directory: what tells this sandbox from others of its image."""
-    etc = path / "etc"
-    etc.mkdir(parents=True)
-    for directory in (path, etc):
-        directory.chmod(0o755)
-    name = hostname(entry.sandbox_id)
-    (etc / "hostname").write_text(name + "\n")
-    (etc / "hosts").write_text(f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n{address or '127.0.1.1'}\t{name}\n")
-    (etc / "resolv.conf").write_text(resolv_conf(nameservers) if entry.network else "")
-    for file in etc.iterdir():
-        file.chmod(0o644)
-    return path
-
-
-def _remove_directory(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        raise OSError(f"{path} could not be removed")
+        ...

@@ -25,8 +25,8 @@ from sandboxd.channel.session import (
 )
 from sandboxd.channel.streams import ByteStream, GuestError, StreamCut, Waiter
 
-PROCESS_WINDOW: Final = 1024 * 1024
-"""Output bytes of one process stream that may be on the way or kept in the guest."""
+PROCESS_WINDOW: Final = 512 * 1024
+"""Output bytes of one process stream that may be on the way or kept in the guest: twice what makes a full frame."""
 
 CHUNK_BYTES: Final = 262_144
 

@@ -104,7 +104,7 @@ class SimProcess:
     async def write(self, data: bytes, channel: int = 1) -> None:
         output = self.outputs[channel]
         while data:
-            room = INITIAL_WINDOW - len(output.kept)
+            room = output.limit - output.total
             if room <= 0:
                 await self._wait()
                 continue

@@ -1,0 +1,64 @@
+"""The node's servers, put together: gRPC (node API and data plane) and HTTP (bulk transfers) on their sockets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import grpc
+import msgspec
+from aiohttp import web
+
+from cove.wire import data_pb2_grpc, node_pb2_grpc
+from sandboxd.node import Node
+from sandboxd.service.auth import Gate
+from sandboxd.service.data_plane import DataPlaneService
+from sandboxd.service.http_transfers import HttpTransfers
+from sandboxd.service.node_api import NodeService
+
+GRPC_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 2 * 1024 * 1024),
+    ("grpc.max_send_message_length", 2 * 1024 * 1024),
+    ("grpc.max_concurrent_streams", 10_000),
+    ("grpc.max_metadata_size", 16 * 1024),
+)
+STOP_GRACE_S: Final = 1.0
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """Where the servers listen."""
+
+    grpc_port: int
+    http_port: int
+
+
+@contextlib.asynccontextmanager
+async def serve(node: Node, gate: Gate, *, grpc_address: str, http_address: str) -> AsyncIterator[Bound]:
+    """Serve while the block runs. Port 0 lets the kernel choose.
+
+    Raises: OSError: an address cannot be bound.
+    """
+    server = grpc.aio.server(options=GRPC_OPTIONS)
+    node_pb2_grpc.add_NodeServicer_to_server(NodeService(node, gate), server)  # type: ignore[no-untyped-call]  # generated
+    data_pb2_grpc.add_DataPlaneServicer_to_server(DataPlaneService(node, gate), server)  # type: ignore[no-untyped-call]  # generated
+    grpc_port = _bind(server, grpc_address)
+    runner = web.AppRunner(HttpTransfers(node, gate).application(), access_log=None, handler_cancellation=True, shutdown_timeout=STOP_GRACE_S)
+    await runner.setup()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        host, _, port = http_address.rpartition(":")
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        await site.start()
+        await server.start()
+        stack.push_async_callback(server.stop, STOP_GRACE_S)
+        yield Bound(grpc_port, runner.addresses[0][1])
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"{address} cannot be bound") from error
+    return port

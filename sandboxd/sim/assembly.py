@@ -1,0 +1,70 @@
+"""The Assembly protocol without a kernel: a directory for the FIFOs, a simulated container, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from cove.exception import NotFoundError
+from cove.types import SandboxId
+from sandboxd.assembly import INIT_PATH, Made
+from sandboxd.channel.link import Fifos
+from sandboxd.journal import Entry
+from sandboxd.runtime import Container
+from sandboxd.sim.runtime import SimMachine, SimRuntime
+
+
+class SimAssembly:
+    """Makes simulated sandboxes.
+
+    Args:
+        boot_s: how long a container takes to start.
+    """
+
+    def __init__(self, machine: SimMachine, run_dir: Path, *, boot_s: float = 0.0) -> None:
+        self.runtime = SimRuntime(machine)
+        self._machine = machine
+        self._sandboxes = run_dir / "sandboxes"
+        self._sandboxes.mkdir(parents=True, exist_ok=True)
+        self._boot_s = boot_s
+
+    async def make(self, entry: Entry) -> Made:
+        if not entry.image.startswith("debian:"):
+            raise NotFoundError(f"There is no image {entry.image!r}.", remedy="Simulated sandboxes have Debian only.")
+        directory = self._sandboxes / entry.sandbox_id
+        directory.mkdir()
+        fifos = Fifos(directory)
+        fifos.make()
+        fifos.open()
+        container = Container(
+            sandbox_id=entry.sandbox_id,
+            directory=directory,
+            rootfs=directory,
+            init=INIT_PATH,
+            hostname="sim",
+            env={},
+            resources={},
+            cgroups_path="/sim",
+            visible_cpus=0,
+            netns=None,
+        )
+        await asyncio.sleep(self._boot_s)
+        await self.runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
+        await self.runtime.start(container)
+        return Made(container, fifos, {"PATH": "/usr/bin:/bin"}, "im-simulated")
+
+    def reopen(self, sandbox_id: SandboxId) -> Fifos:
+        fifos = Fifos(self._sandboxes / sandbox_id)
+        fifos.open()
+        return fifos
+
+    async def kill(self, sandbox_id: SandboxId) -> None:
+        await self._machine.kill(sandbox_id)
+
+    async def free(self, sandbox_id: SandboxId) -> None:
+        await self.runtime.delete(sandbox_id)
+        shutil.rmtree(self._sandboxes / sandbox_id, ignore_errors=True)
+
+    async def owners(self) -> frozenset[SandboxId]:
+        return await self.runtime.list_() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}
