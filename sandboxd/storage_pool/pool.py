@@ -1,0 +1,146 @@
+"""The storage pool: opening it, and uppers (a sandbox's writable files) in it.
+
+On btrfs the pool is a subvolume of the state directory; elsewhere a sparse file with a btrfs of its own. What exists is read from the file
+system each time: a pool object can be thrown away and made again at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from cove.exception import NotFoundError
+from cove.types import SandboxId
+from sandboxd.naming import check_instance, check_sandbox_id, sandbox_ids
+from sandboxd.storage_pool import btrfs, filesystem
+
+RESERVE_BYTES: Final = 2**30
+"""Kept free on the file system that holds the pool's file. Were it full, writes of every sandbox would fail inside the pool."""
+
+
+class Upper(msgspec.Struct, frozen=True):
+    """A sandbox's writable directories, for overlayfs."""
+
+    path: Path
+    """The subvolume."""
+    upper_dir: Path
+    work_dir: Path
+
+
+class StoragePool:
+    """Uppers by sandbox id. Make one with :meth:`open`."""
+
+    def __init__(self, path: Path, file: Path | None, reserve_bytes: int) -> None:
+        """``file``: what the pool's file system lives in; None if it is the state directory's own."""
+        self.path = path
+        self._file = file
+        self._reserve_bytes = reserve_bytes
+        self._sandboxes = path / "sandboxes"
+        self._sandboxes.mkdir(mode=0o700, exist_ok=True)
+        with self._directory() as fd:
+            self._filesystem = filesystem.filesystem_id(fd, path)
+            filesystem.ensure_quota(fd, self._filesystem, simple=file is not None)
+
+    @classmethod
+    async def open(cls, state_dir: Path, *, instance: str, size_bytes: int = 0, reserve_bytes: int = RESERVE_BYTES) -> Self:
+        """The pool of ``state_dir``, made if there is none and mounted if it is not; 50 ms the first time, else a few.
+
+        Args:    size_bytes: of a pool that is made now; 0 = 80 % of the free space. Space is taken only as it is used.
+        Raises:  ResourceExhaustedError: no room. InternalFailure: it cannot be made, or something else is mounted there. OSError.
+        """
+        return await asyncio.to_thread(cls._open, state_dir, check_instance(instance), size_bytes, reserve_bytes)
+
+    @classmethod
+    def _open(cls, state_dir: Path, instance: str, size_bytes: int, reserve_bytes: int) -> Self:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_dir = state_dir.resolve()
+        path, file = state_dir / "pool", state_dir / "pool.btrfs"
+        with filesystem.locked(state_dir / "pool.lock"):
+            if filesystem.on_btrfs(state_dir) and not file.exists():
+                filesystem.ensure_subvolume(path)
+                pool = cls(path, None, 0)
+            else:
+                filesystem.ensure_mounted(path, file, instance, size_bytes, reserve_bytes)
+                pool = cls(path, file, reserve_bytes)
+        pool._sweep_quota_groups()
+        return pool
+
+    def create_upper(self, sandbox_id: SandboxId, limit_bytes: int) -> Upper:
+        """The sandbox's upper with room for ``limit_bytes``; one that exists keeps its files and gets the limit. Sub-millisecond, direct.
+
+        A write past the limit fails inside the sandbox with EDQUOT. Raises: OSError.
+        """
+        name = check_sandbox_id(sandbox_id)
+        with self._directory() as fd:
+            try:
+                btrfs.create_subvolume(fd, name, limit_bytes)
+            except FileExistsError:
+                btrfs.set_limit(fd, self._subvolume_id(name), limit_bytes)
+        upper = Upper(self._sandboxes / name, self._sandboxes / name / "upper", self._sandboxes / name / "work")
+        for directory in (upper.upper_dir, upper.work_dir):
+            directory.mkdir(exist_ok=True)
+        upper.upper_dir.chmod(0o755)  # becomes the sandbox's "/", whatever our umask
+        return upper
+
+    async def remove_upper(self, sandbox_id: SandboxId) -> None:
+        """Destroy the sandbox's files, in a thread: unwritten data can hold it up. Idempotent; whole or half-made. Raises: OSError."""
+        await asyncio.to_thread(self._remove_upper, check_sandbox_id(sandbox_id))
+
+    def _remove_upper(self, name: str) -> None:
+        path = self._sandboxes / name
+        try:
+            inode = path.lstat().st_ino
+        except FileNotFoundError:
+            return
+        if inode != btrfs.SUBVOLUME_INODE:
+            shutil.rmtree(path)
+            return
+        with self._directory() as fd, contextlib.suppress(FileNotFoundError):
+            subvolume = self._subvolume_id(name)
+            btrfs.destroy_subvolume(fd, name)
+            btrfs.destroy_qgroup(fd, subvolume)
+
+    def usage(self, sandbox_id: SandboxId) -> int:
+        """Bytes that the sandbox's files take, unwritten ones included. Sub-millisecond. Raises: NotFoundError."""
+        try:
+            return btrfs.used_bytes(self._filesystem, self._subvolume_id(check_sandbox_id(sandbox_id)))
+        except FileNotFoundError:
+            raise NotFoundError(f"Sandbox {sandbox_id} has no files on this node.") from None
+
+    def list_(self) -> frozenset[SandboxId]:
+        """Every sandbox that has an upper, half-made ones included."""
+        return sandbox_ids(entry.name for entry in self._sandboxes.iterdir())
+
+    def free_bytes(self) -> int:
+        """What can still be written: the least of the pool's own room and its host file system's, less the reserve."""
+        free = filesystem.free_bytes(self.path)
+        return free if self._file is None else max(0, min(free, filesystem.free_bytes(self._file) - self._reserve_bytes))
+
+    async def close(self) -> None:
+        """Unmount the pool; its contents stay. Idempotent.
+
+        Raises:  ConflictError: a sandbox's root file system or an open file still uses it.
+        """
+        if self._file is not None:
+            await asyncio.to_thread(filesystem.unmount, self.path)
+
+    def _subvolume_id(self, name: str) -> int:
+        with filesystem.directory(self._sandboxes / name) as fd:
+            return btrfs.subvolume_id(fd)
+
+    def _directory(self) -> contextlib.AbstractContextManager[int]:
+        return filesystem.directory(self._sandboxes)
+
+    def _sweep_quota_groups(self) -> None:
+        """Forget groups whose subvolume went while the kernel could not drop them; only in a file system that is ours alone."""
+        if self._file is None:
+            return
+        with self._directory() as fd:
+            for subvolume in btrfs.qgroup_ids(self._filesystem):
+                if not btrfs.subvolume_exists(fd, subvolume):
+                    btrfs.destroy_qgroup(fd, subvolume)
