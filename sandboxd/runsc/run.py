@@ -33,6 +33,9 @@ class RunscRuntime:
 
     async def create(self, container: Container, *, stdin: int, stdout: int) -> None:
         bundle = container.directory
+        if any(name.startswith(f"{container.sandbox_id}_") for name in _state_files(self._options.root)):
+            # runsc itself would clean up after the refused creation: by destroying the container that has the id.
+            raise RuntimeFailed(f"container {container.sandbox_id} exists")
         (bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(container)))
         cpus = self._cpus(container.visible_cpus)
         argv = self._options.create(container.sandbox_id, bundle, network=container.netns is not None, cpus=cpus)
@@ -104,7 +107,10 @@ class RunscRuntime:
 
     async def _state(self, sandbox_id: SandboxId) -> State | None:
         code, stdout, _ = await self._capture(self._options.simple("state", sandbox_id))
-        return parse_state(stdout) if code == 0 else None
+        if code != 0:
+            return None
+        state = parse_state(stdout)
+        return state if state.pid == 0 or is_running(state.pid) else State(state.id, ContainerStatus.STOPPED)
 
     async def _simple(self, verb: str, sandbox_id: SandboxId) -> None:
         code, _, stderr = await self._capture(self._options.simple(verb, sandbox_id))
@@ -147,6 +153,18 @@ def _state_files(root: Path) -> Iterator[str]:
     for entry in root.iterdir():
         if entry.suffix in (".state", ".lock") and "_sandbox:" in entry.name:
             yield entry.name
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; a zombie that its parent has not collected yet, which runsc takes for alive, does not.
+
+    Source: proc(5), /proc/pid/stat: the state follows the name, which may contain anything, in parentheses.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
 def widen_affinity(pid: int, cores: Sequence[int]) -> None:
