@@ -1,0 +1,51 @@
+//! `cove-init`: PID 1 of every sandbox. Wiring only; docs/guest-protocol.md is what it implements.
+
+mod calls;
+mod context;
+mod event_loop;
+mod fields;
+mod frame;
+mod input;
+mod lineage;
+mod log;
+mod marker;
+mod output;
+mod paths;
+mod process;
+mod session;
+mod stream;
+mod sys;
+mod trees;
+
+use event_loop::EventLoop;
+use std::io;
+use std::path::Path;
+use trees::Trees;
+
+/// Where the controller is mounted for the moment that opening it takes.
+const CONTROLLER_PLACE: &str = "/run/cove/.pids";
+/// Outside gVisor, where the controller is shared with the machine, tests choose a name of their own.
+const GROUP_VARIABLE: &str = "COVE_GUEST_CGROUP";
+
+fn main() {
+    if let Err(error) = serve() {
+        log!("start: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn serve() -> io::Result<()> {
+    sys::process::clear_umask();
+    for (what, result) in [
+        ("subreaper", sys::process::become_subreaper()),
+        ("dumpable", sys::process::hide()),
+        ("capabilities", sys::process::withhold_admin()),
+    ] {
+        if let Err(error) = result {
+            log!("{what}: {error}");
+        }
+    }
+    let group = std::env::var(GROUP_VARIABLE).unwrap_or_else(|_| "cove".to_owned());
+    let trees = Trees::mount(Path::new(CONTROLLER_PLACE), &group);
+    EventLoop::new(trees)?.run()
+}

@@ -1,0 +1,62 @@
+//! Reading directories by descriptor, so that a path swapped under our hands leads nowhere else.
+
+use super::fd::open_at;
+use super::ffi;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::io::{IntoRawFd, RawFd};
+
+/// An open directory and the place reached in it.
+pub struct Directory {
+    stream: *mut ffi::DirectoryStream,
+}
+
+impl Directory {
+    /// Opens a directory below another one; a symbolic link is followed only if told so.
+    pub fn open_at(directory: RawFd, path: &CStr, follow: bool) -> io::Result<Directory> {
+        let no_follow = if follow { 0 } else { ffi::O_NOFOLLOW };
+        let fd = open_at(directory, path, ffi::O_RDONLY | ffi::O_DIRECTORY | no_follow)?.into_raw_fd();
+        // SAFETY: the descriptor is open and handed over to the stream.
+        let stream = unsafe { ffi::fdopendir(fd) };
+        if stream.is_null() {
+            let error = io::Error::last_os_error();
+            // SAFETY: the stream did not take the descriptor.
+            unsafe { ffi::close(fd) };
+            return Err(error);
+        }
+        Ok(Directory { stream })
+    }
+
+    /// The descriptor, to open entries by.
+    pub fn fd(&self) -> RawFd {
+        // SAFETY: the stream is open.
+        unsafe { ffi::dirfd(self.stream) }
+    }
+
+    /// The next name other than `.` and `..`.
+    pub fn next_name(&mut self) -> io::Result<Option<CString>> {
+        loop {
+            // SAFETY: the stream is open; errno tells the end of the directory from an error, so it is cleared first.
+            let entry = unsafe {
+                *ffi::__errno_location() = 0;
+                ffi::readdir(self.stream)
+            };
+            if entry.is_null() {
+                let error = io::Error::last_os_error();
+                return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+            }
+            // SAFETY: the entry is valid until the next call, its name ends in NUL.
+            let name = unsafe { CStr::from_ptr(std::ptr::addr_of!((*entry).name).cast()) };
+            if name.to_bytes() != b"." && name.to_bytes() != b".." {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // SAFETY: the stream is open and not used again.
+        unsafe { ffi::closedir(self.stream) };
+    }
+}
