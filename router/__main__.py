@@ -1,0 +1,67 @@
+"""``python -m router``: reads settings, sets up logging, runs until SIGTERM. Wiring only."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+import uvloop
+
+from cove.exception import Error
+from router.app import running
+from router.settings import RouterSettings, load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a router. Returns the exit status: 0 after SIGTERM or SIGINT, 1 if it could not start."""
+    try:
+        settings = load(_flags(arguments))
+        _configure_logging(settings.log_level)
+        uvloop.run(_run(settings))
+    except Error as error:
+        print(f"cove router: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: RouterSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings):
+        await stop.wait()
+
+
+def _flags(arguments: Sequence[str] | None) -> dict[str, object]:
+    """An option ``--some-name`` for each field; what is not given is None."""
+    parser = argparse.ArgumentParser(prog="python -m router", description="The control plane and edge of cove.")
+    for field in msgspec.structs.fields(RouterSettings):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, metavar="VALUE")
+    return vars(parser.parse_args(arguments))
+
+
+def _configure_logging(level: str) -> None:
+    """JSON lines on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Assembles a router from its parts and runs it; tests do so in-process on port 0."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any, Final
+
+import grpc
+import msgspec
+import structlog
+
+from cove.exception import InvalidError
+from cove.types import new_id
+from cove.wire import control_pb2, node_pb2
+from policies.limits import DEFAULT_LIMITS
+from router.access import AccessKey, load_key
+from router.auth import JOIN_PREFIX, Authenticator, Hasher, new_pepper
+from router.bootstrap import ensure_token
+from router.changes import Changes
+from router.control_api import ControlApi
+from router.creation import Creation
+from router.db.protocol import Database
+from router.db.sqlite.database import open_sqlite
+from router.grpc_edge import MAX_REQUEST_BYTES, service
+from router.metrics import Metrics
+from router.node_client import NodeClient
+from router.nodes import NodeTable
+from router.reconcile import Reconciler
+from router.registry_api import RegistryApi
+from router.reports import Reports
+from router.sandboxes import Sandboxes
+from router.secret_files import private_directory, read_or_create
+from router.settings import RouterSettings
+from router.tasks import Finisher
+
+_GRPC_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
+    # A second router on the same port is a mistake, not load balancing.
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What the router's directory keeps secret."""
+
+    pepper: bytes
+    join_token: str
+    access_key: AccessKey
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The router's parts, wired."""
+
+    db: Database
+    nodes: NodeTable
+    changes: Changes
+    client: NodeClient
+    authenticator: Authenticator
+    creation: Creation
+    reports: Reports
+    reconciler: Reconciler
+    secrets: Secrets
+    metrics: Metrics
+
+
+class Router(msgspec.Struct, frozen=True, kw_only=True):
+    """A running router, as its owner sees it."""
+
+    grpc_address: str
+    """host:port that is bound."""
+    parts: Parts
+
+
+@asynccontextmanager
+async def running(settings: RouterSettings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Router]:
+    """A router that serves until the block is left.
+
+    Args:    clock: Unix seconds.
+    Raises:  InvalidError: an address cannot be bound. ConflictError, VersionError: the database cannot be used.
+    """
+    directory = private_directory(settings.router_dir)
+    secrets = _load_secrets(settings, clock)
+    async with (
+        open_sqlite(directory / "router.db") as db,
+        NodeClient(secrets.access_key, timeout_s=settings.node_call_timeout_s) as client,
+        asyncio.TaskGroup() as finishing,
+    ):
+        parts = await _assemble(settings, db, client, secrets, Finisher(finishing), clock)
+        async with _serving(settings, parts, clock) as router, asyncio.TaskGroup() as eternal:
+            reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
+            yield router
+            reconciling.cancel()
+        await parts.authenticator.save_use()
+
+
+def _load_secrets(settings: RouterSettings, clock: Callable[[], float]) -> Secrets:
+    directory = settings.router_dir
+    return Secrets(
+        pepper=read_or_create(directory / "pepper", new_pepper),
+        join_token=read_or_create(directory / "join-token", lambda: new_id(JOIN_PREFIX).encode()).decode().strip(),
+        access_key=AccessKey(load_key(directory / "access-key"), clock=clock, access_lifetime_s=settings.access_lifetime_s),
+    )
+
+
+async def _assemble(
+    settings: RouterSettings, db: Database, client: NodeClient, secrets: Secrets, finisher: Finisher, clock: Callable[[], float]
+) -> Parts:
+    hasher = Hasher(secrets.pepper)
+    authenticator = Authenticator(db.tokens, hasher, clock=clock)
+    await ensure_token(db.tokens, authenticator, settings.router_dir, settings.workspace)
+    nodes = NodeTable(db.nodes, hasher, clock=clock, unreachable_after_s=settings.node_unreachable_after_s)
+    await nodes.load()
+    changes, metrics = Changes(), Metrics()
+    metrics.watch(nodes, db)
+    limits = DEFAULT_LIMITS.with_max_timeout(settings.max_timeout_s)
+    creation = Creation(db, nodes, client, finisher, limits=limits, clock=clock)
+    reports = Reports(db, nodes, changes, creation, clock=clock, create_grace_s=settings.create_grace_s)
+    reconciler = Reconciler(db, nodes, client, reports, creation, authenticator, settings=settings, clock=clock)
+    return Parts(
+        db=db,
+        nodes=nodes,
+        changes=changes,
+        client=client,
+        authenticator=authenticator,
+        creation=creation,
+        reports=reports,
+        reconciler=reconciler,
+        secrets=secrets,
+        metrics=metrics,
+    )
+
+
+@asynccontextmanager
+async def _serving(settings: RouterSettings, parts: Parts, clock: Callable[[], float]) -> AsyncIterator[Router]:
+    server = grpc.aio.server(options=_GRPC_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
+    grpc_address = _bind(server, settings.grpc_address)
+    server.add_generic_rpc_handlers((_control(settings, parts, clock), _registry(settings, parts)))
+    await server.start()
+    log.info("router started", grpc=grpc_address)
+    try:
+        yield Router(grpc_address=grpc_address, parts=parts)
+    finally:
+        parts.changes.close()
+        await server.stop(settings.shutdown_grace_s)
+        log.info("router stopped")
+
+
+def _control(settings: RouterSettings, parts: Parts, clock: Callable[[], float]) -> grpc.GenericRpcHandler[Any, Any]:
+    sandboxes = Sandboxes(parts.db, parts.nodes, parts.client, parts.changes, parts.secrets.access_key, clock=clock, proxy=None)
+    api = ControlApi(
+        parts.db,
+        parts.authenticator,
+        parts.nodes,
+        parts.creation,
+        sandboxes,
+        environment=settings.environment,
+        version=metadata.version("cove-server"),
+        clock=clock,
+    )
+    return service(control_pb2.DESCRIPTOR.services_by_name["Control"], api.methods(), api.authenticate, parts.metrics)
+
+
+def _registry(settings: RouterSettings, parts: Parts) -> grpc.GenericRpcHandler[Any, Any]:
+    secrets = parts.secrets
+    api = RegistryApi(
+        parts.nodes,
+        parts.reports,
+        join_token=secrets.join_token,
+        public_key=secrets.access_key.public_bytes,
+        report_interval_s=settings.report_interval_s,
+    )
+    return service(node_pb2.DESCRIPTOR.services_by_name["NodeRegistry"], api.methods(), api.authenticate, parts.metrics)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> str:
+    """Bind and return host:port with the port that it became.
+
+    Raises:  InvalidError: the address is taken or not this machine's.
+    """
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise InvalidError(f"The router cannot listen on {address}.", remedy="Is another one running? Else set grpc_address.") from error
+    return f"{address.rpartition(':')[0]}:{port}"

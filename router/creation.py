@@ -1,0 +1,265 @@
+"""Making a sandbox: a saga of one durable write and one call to a node, each step undone when a later one fails.
+
+1. *reserve*: the record, with the node it will go to, and the idempotency key become durable in one transaction.
+2. *admit*: the node is asked. If it refuses, the record moves to the next candidate, durably, before that one is asked: a node only
+   ever has sandboxes whose record names it, and any other is a stray that its reports give away.
+3. If nobody takes it, record and key are deleted as if they had never been.
+
+There is no third write for "it is there now": the node says so in its reports. A router killed in between leaves a pending record.
+The client's retry with the same key asks the recorded node again (the sandbox id is the node's idempotency key); without a retry the
+node's report, or its absence after a grace period, settles it (``router.reconcile``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from cove.exception import (
+    AlreadyExistsError,
+    ConflictError,
+    ConnectionError,
+    Error,
+    InternalError,
+    InternalFailure,
+    InvalidError,
+    NotFoundError,
+    ResourceExhaustedError,
+    ServiceError,
+)
+from cove.types import AppId, NodeId, SandboxId, TaskId, new_id
+from cove.wire import common_pb2, control_pb2, node_pb2
+from policies.limits import Limits
+from policies.names import check_idempotency_key, check_sandbox_name, check_tags
+from policies.specs import fill_spec
+from router.auth import Caller
+from router.db.protocol import Database
+from router.db.records import AppRecord, Capacity, Claim, SandboxRecord
+from router.node_client import NodeClient
+from router.nodes import Node, NodeTable
+from router.placement import Demand, candidates
+from router.tasks import Finisher
+
+log = structlog.get_logger(__name__)
+
+UNCERTAIN = (ConnectionError, ServiceError, InternalError, InternalFailure)
+"""Answers, or none, that leave open whether the node has the sandbox."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A checked request."""
+
+    workspace: str
+    key: str
+    request_hash: bytes
+    app: AppRecord
+    name: str
+    tags: dict[str, str]
+    spec: common_pb2.SandboxSpec
+
+    @property
+    def request(self) -> Capacity:
+        """What it reserves on its node."""
+        return Capacity(self.spec.resources.cpu_request_millis, self.spec.resources.memory_request_bytes)
+
+
+class Creation:
+    """Creates sandboxes; one instance per router."""
+
+    def __init__(
+        self, db: Database, nodes: NodeTable, client: NodeClient, finisher: Finisher, *, limits: Limits, clock: Callable[[], float]
+    ) -> None:
+        self._db, self._nodes, self._client, self._finisher = db, nodes, client, finisher
+        self._limits, self._clock = limits, clock
+        self._in_progress: dict[SandboxId, asyncio.Future[SandboxRecord]] = {}
+
+    def in_progress(self, sandbox_id: SandboxId) -> bool:
+        """Whether this router is busy creating it."""
+        return sandbox_id in self._in_progress
+
+    async def create(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> SandboxRecord:
+        """The sandbox that ``request`` makes, or made when it came before.
+
+        Raises:
+            InvalidError: the request is wrong, or larger than any node.
+            NotFoundError: the App does not exist.
+            AlreadyExistsError: the name is taken, or the idempotency key came with another request.
+            ResourceExhaustedError: no node admits it.
+        """
+        plan = await self._plan(caller, request)
+        claim = await self._db.idempotency.get(plan.workspace, plan.key)
+        if claim is not None:
+            return await self._again(plan, claim)
+        return await self._finisher.finish(self._first(plan))
+
+    async def _plan(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> Plan:
+        key = check_idempotency_key(request.idempotency_key)
+        spec = fill_spec(request.spec, self._limits)
+        tags = check_tags(request.tags)
+        name = check_sandbox_name(request.name) if request.name else ""
+        app = await self._db.apps.get(AppId(request.app_id))
+        if app is None or app.workspace != caller.workspace:
+            raise NotFoundError(
+                f"There is no App {request.app_id[:80]!r}.", remedy="Look it up: `App.lookup(name, create_if_missing=True)`."
+            )
+        return Plan(caller.workspace, key, _hash(request), app, name, tags, spec)
+
+    async def _first(self, plan: Plan) -> SandboxRecord:
+        """The whole saga of a key that was new a moment ago."""
+        sandbox_id = SandboxId(new_id("sb"))
+        order = [view.node_id for view in candidates(self._nodes.views(), _demand(plan, sandbox_id))]
+        now = self._clock()
+        record = SandboxRecord(
+            sandbox_id=sandbox_id,
+            task_id=TaskId(new_id("ta")),
+            workspace=plan.workspace,
+            environment=plan.app.environment,
+            app_id=plan.app.app_id,
+            name=plan.name,
+            created_at=now,
+            node_id=order[0],
+            tags=plan.tags,
+        )
+        # Before the write: whoever finds the claim must find the saga too.
+        outcome = self._begin(sandbox_id)
+        try:
+            claim = await self._db.sandboxes.reserve(record, Claim(plan.workspace, plan.key, plan.request_hash, sandbox_id, now))
+            if claim.sandbox_id != sandbox_id:
+                return await self._again(plan, claim)
+            record = await self._admit(plan, record, order)
+            outcome.set_result(record)
+        except Exception as error:
+            outcome.set_exception(error)
+            raise
+        finally:
+            self._end(sandbox_id)
+        log.info("sandbox created", sandbox=sandbox_id, app=plan.app.app_id, node=record.node_id, took_s=round(self._clock() - now, 4))
+        return record
+
+    async def _again(self, plan: Plan, claim: Claim) -> SandboxRecord:
+        """The answer to a key that is in use."""
+        if claim.request_hash != plan.request_hash:
+            raise AlreadyExistsError("The idempotency key came with another request before.", remedy="Use a new key for each create.")
+        running = self._in_progress.get(claim.sandbox_id)
+        if running is not None:
+            return await asyncio.shield(running)
+        record = await self._db.sandboxes.get(claim.sandbox_id)
+        if record is None:
+            raise NotFoundError(f"The sandbox {claim.sandbox_id} that this key made is no longer kept.", remedy="Use a new key.")
+        if record.observed.started_at or not record.is_live:
+            return record
+        return await self._finisher.finish(self._resume(plan, record))
+
+    async def _resume(self, plan: Plan, record: SandboxRecord) -> SandboxRecord:
+        """Go on where a router stopped, or learn from the node that there is nothing to do."""
+        running = self._in_progress.get(record.sandbox_id)
+        if running is not None:
+            return await asyncio.shield(running)
+        outcome = self._begin(record.sandbox_id)
+        try:
+            record = await self._admit(plan, record, [record.node_id, *self._others(plan, record)])
+            outcome.set_result(record)
+        except Exception as error:
+            outcome.set_exception(error)
+            raise
+        finally:
+            self._end(record.sandbox_id)
+        return record
+
+    def _others(self, plan: Plan, record: SandboxRecord) -> list[NodeId]:
+        try:
+            views = candidates(self._nodes.views(), _demand(plan, record.sandbox_id))
+        except ResourceExhaustedError:
+            return []
+        return [view.node_id for view in views if view.node_id != record.node_id]
+
+    async def _admit(self, plan: Plan, record: SandboxRecord, order: Sequence[NodeId]) -> SandboxRecord:
+        """Ask node after node; undo the reservation if none takes it."""
+        try:
+            return await self._ask_in_turn(plan, record, order)
+        except Error:
+            if await self._db.sandboxes.discard(record.sandbox_id):
+                raise
+            return await self._settled(record)
+
+    async def _ask_in_turn(self, plan: Plan, record: SandboxRecord, order: Sequence[NodeId]) -> SandboxRecord:
+        refusals: list[Error] = []
+        for node_id in order:
+            if node_id != record.node_id:
+                if not await self._db.sandboxes.move(record.sandbox_id, source=record.node_id, target=node_id):
+                    return await self._settled(record)
+                record = msgspec.structs.replace(record, node_id=node_id)
+            refusal = await self._ask(plan, record)
+            if refusal is None:
+                return record
+            log.info("node refused sandbox", sandbox=record.sandbox_id, node=node_id, code=refusal.code, cause=refusal.cause)
+            refusals.append(refusal)
+        raise _summary(refusals)
+
+    async def _ask(self, plan: Plan, record: SandboxRecord) -> Error | None:
+        """Have the record's node create it. Returns why another should be asked; None: it has it.
+
+        Raises:  InvalidError: the node says that the request is wrong, so no other needs to be asked.
+        """
+        node = self._nodes.get(record.node_id)
+        request = node_pb2.NodeCreateRequest(sandbox_id=record.sandbox_id, task_id=record.task_id, spec=plan.spec)
+        node.placing[record.sandbox_id] = plan.request
+        try:
+            await self._client.create(node, request)
+        except Error as error:
+            if await self._landed(node, record.sandbox_id, error):
+                return None
+            node.placing.pop(record.sandbox_id, None)
+            if isinstance(error, InvalidError) and not isinstance(error, ConflictError):
+                raise
+            return error
+        return None
+
+    async def _landed(self, node: Node, sandbox_id: SandboxId, error: Error) -> bool:
+        """Whether a create that failed with ``error`` is on the node all the same: the answer may have been lost, not the call.
+
+        If the node cannot be asked it counts as "no"; should it have the sandbox, its reports show a stray, which is terminated.
+        """
+        if not isinstance(error, UNCERTAIN):
+            return False
+        try:
+            await self._client.status(node, sandbox_id)
+        except Error:
+            return False
+        return True
+
+    async def _settled(self, record: SandboxRecord) -> SandboxRecord:
+        """The record of a sandbox whose fate others decided meanwhile: its node reported it, or the reconciler gave it up."""
+        return await self._db.sandboxes.get(record.sandbox_id) or record
+
+    def _begin(self, sandbox_id: SandboxId) -> asyncio.Future[SandboxRecord]:
+        outcome: asyncio.Future[SandboxRecord] = asyncio.get_running_loop().create_future()
+        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whether or not anybody joined
+        self._in_progress[sandbox_id] = outcome
+        return outcome
+
+    def _end(self, sandbox_id: SandboxId) -> None:
+        self._in_progress.pop(sandbox_id).cancel()  # a no-op when it has its result
+
+
+def _summary(refusals: Sequence[Error]) -> Error:
+    """What the client is told: capacity if that is all there is to it; a node's own troubles are none of the client's."""
+    if all(isinstance(refusal, ResourceExhaustedError) for refusal in refusals):
+        return refusals[-1]
+    return InternalFailure("No node could take the sandbox.", remedy="Try again; `cove node list` shows the nodes.")
+
+
+def _hash(request: control_pb2.SandboxCreateRequest) -> bytes:
+    """Of all but the key. Map entries are serialised in a fixed order."""
+    copy = control_pb2.SandboxCreateRequest()
+    copy.CopyFrom(request)
+    copy.idempotency_key = ""
+    return hashlib.sha256(copy.SerializeToString(deterministic=True)).digest()
+
+
+def _demand(plan: Plan, sandbox_id: SandboxId) -> Demand:
+    return Demand(sandbox_id=sandbox_id, request=plan.request, debian_python=plan.spec.image.debian)

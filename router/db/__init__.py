@@ -1,0 +1,1 @@
+"""What the router remembers: one protocol, backends behind it, numbered SQL migrations."""

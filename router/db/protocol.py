@@ -1,0 +1,137 @@
+"""What every database backend offers: one store per aggregate, every method durable when it returns.
+
+Methods are transactions of their own. Callers hold no SQL, and nothing here depends on a dialect: ``tests/conformance`` runs one suite
+over every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from cove.types import AppId, NodeId, SandboxId
+from router.db.records import AppRecord, Capacity, Claim, NodeRecord, Observed, SandboxQuery, SandboxRecord, TokenRecord
+
+
+class TokenStore(Protocol):
+    """API tokens."""
+
+    async def add(self, token: TokenRecord) -> None:
+        """Store a token whose id is new."""
+
+    async def get(self, token_id: str) -> TokenRecord | None:
+        """The token, revoked or not."""
+
+    async def list_(self, workspace: str) -> list[TokenRecord]:
+        """All tokens of ``workspace``, oldest first."""
+
+    async def revoke(self, workspace: str, token_id: str, at: float) -> bool:
+        """Revoke it; a second time changes nothing. False: ``workspace`` has no such token."""
+
+    async def touch(self, used_at: Mapping[str, float]) -> None:
+        """Move ``last_used_at`` forward for each token id."""
+
+    async def any_active(self) -> bool:
+        """Whether anybody can still log in."""
+
+
+class AppStore(Protocol):
+    """Apps."""
+
+    async def ensure(self, app: AppRecord) -> AppRecord:
+        """The App with this workspace, environment and name: the one that was there, or ``app``."""
+
+    async def get(self, app_id: AppId) -> AppRecord | None:
+        """By id."""
+
+    async def find(self, workspace: str, environment: str, name: str) -> AppRecord | None:
+        """By name."""
+
+
+class SandboxStore(Protocol):
+    """Sandboxes with their tags and the idempotency keys that made them."""
+
+    async def reserve(self, sandbox: SandboxRecord, claim: Claim) -> Claim:
+        """Store both, or neither if the claim's key is in use.
+
+        Returns: ``claim``, or the earlier one with its key.
+        Raises:  AlreadyExistsError: the App has another sandbox of this name that is not stopped.
+        """
+
+    async def move(self, sandbox_id: SandboxId, *, source: NodeId, target: NodeId) -> bool:
+        """Give a pending sandbox of node ``source`` to ``target``. False: it is not pending there."""
+
+    async def discard(self, sandbox_id: SandboxId) -> bool:
+        """Forget a pending sandbox and its idempotency key as if they had never been. False: it is not pending (any more)."""
+
+    async def get(self, sandbox_id: SandboxId) -> SandboxRecord | None:
+        """By id."""
+
+    async def find_live(self, app_id: AppId, name: str) -> SandboxRecord | None:
+        """The live sandbox of this name."""
+
+    async def list_(self, query: SandboxQuery) -> list[SandboxRecord]:
+        """At most ``query.limit``, newest first; ids break ties."""
+
+    async def replace_tags(self, sandbox_id: SandboxId, tags: Mapping[str, str]) -> None:
+        """Make ``tags`` the whole set."""
+
+    async def observe(self, node_id: NodeId, seen: Mapping[SandboxId, Observed]) -> frozenset[SandboxId]:
+        """Store what ``node_id`` says, in one transaction.
+
+        States only grow: what contradicts that, concerns a sandbox of another node or changes nothing, is left out.
+        Returns: the sandboxes that changed.
+        """
+
+    async def ask_terminate(self, sandbox_id: SandboxId, at: float) -> None:
+        """Record the intent that it shall end; a no-op if stopped or asked already."""
+
+    async def terminating(self, limit: int) -> list[SandboxRecord]:
+        """Sandboxes that shall end and have not stopped, longest asked first."""
+
+    async def unstopped_on(self, node_id: NodeId) -> list[SandboxRecord]:
+        """Every sandbox of a node that has not stopped."""
+
+    async def purge(self, ended_before: float, limit: int) -> int:
+        """Delete up to ``limit`` sandboxes that ended before; returns how many."""
+
+
+class IdempotencyStore(Protocol):
+    """Idempotency keys; :meth:`SandboxStore.reserve` writes them."""
+
+    async def get(self, workspace: str, key: str) -> Claim | None:
+        """The claim on a key."""
+
+    async def purge(self, created_before: float, limit: int) -> int:
+        """Delete up to ``limit`` older claims; returns how many."""
+
+
+class NodeStore(Protocol):
+    """Nodes."""
+
+    async def put(self, node: NodeRecord) -> None:
+        """Store a registration, replacing the node's earlier one."""
+
+    async def list_(self) -> list[NodeRecord]:
+        """All nodes that ever registered."""
+
+    async def seen(self, node_id: NodeId, at: float, *, reserved: Capacity, draining: bool) -> None:
+        """Store what a heartbeat says; a no-op for an unknown node."""
+
+
+class Database(Protocol):
+    """All stores of one database."""
+
+    @property
+    def tokens(self) -> TokenStore: ...
+    @property
+    def apps(self) -> AppStore: ...
+    @property
+    def sandboxes(self) -> SandboxStore: ...
+    @property
+    def nodes(self) -> NodeStore: ...
+    @property
+    def idempotency(self) -> IdempotencyStore: ...
+
+    def pending_writes(self) -> int:
+        """How many writes wait for their transaction."""

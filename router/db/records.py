@@ -1,0 +1,146 @@
+"""The rows of the database as frozen values. All times are Unix seconds, 0 where something has not happened. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from cove.types import AppId, EndReason, NodeId, SandboxId, TaskId
+
+
+class SandboxState(IntEnum):
+    """How far a sandbox is; the numbers are those of ``cove.v1.SandboxState`` and only ever grow for one sandbox."""
+
+    PENDING = 1
+    RUNNING = 2
+    STOPPING = 3
+    STOPPED = 4
+
+
+LIVE_STATES: Final = frozenset({SandboxState.PENDING, SandboxState.RUNNING})
+"""What users call a running sandbox: its end is not decided."""
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What the node last said about a sandbox."""
+
+    state: SandboxState = SandboxState.PENDING
+    started_at: float = 0
+    expires_at: float = 0
+    idle_since: float = 0
+    reason: EndReason | None = None
+    """How it ended; from STOPPING on."""
+    exit_code: int = 0
+    message: str = ""
+    ended_at: float = 0
+
+
+class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One sandbox: what was asked for, and in ``observed`` what became of it."""
+
+    sandbox_id: SandboxId
+    task_id: TaskId
+    workspace: str
+    environment: str
+    app_id: AppId
+    name: str
+    """Empty: unnamed."""
+    created_at: float
+    node_id: NodeId
+    """The only node that may run it."""
+    terminate_asked_at: float = 0
+    observed: Observed = Observed()
+    tags: Mapping[str, str] = {}
+
+    @property
+    def is_live(self) -> bool:
+        """Whether users would call it running."""
+        return self.observed.state in LIVE_STATES
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing of it is left but records and spools."""
+        return self.observed.state is SandboxState.STOPPED
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """An idempotency key in use: the request it came with (sha256) and the sandbox that answers it."""
+
+    workspace: str
+    key: str
+    request_hash: bytes
+    sandbox_id: SandboxId
+    created_at: float
+
+
+class SandboxQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sandboxes to list, newest first."""
+
+    workspace: str
+    environment: str
+    app_id: AppId | None = None
+    tags: Mapping[str, str] = {}
+    include_stopped: bool = False
+    """Otherwise live ones only."""
+    after: tuple[float, SandboxId] | None = None
+    """``created_at`` and id of the last one already seen."""
+    limit: int = 100
+
+
+class AppRecord(msgspec.Struct, frozen=True):
+    """One App: a namespace for sandbox names."""
+
+    app_id: AppId
+    workspace: str
+    environment: str
+    name: str
+    created_at: float
+
+
+class TokenRecord(msgspec.Struct, frozen=True):
+    """One API token, without its secret."""
+
+    token_id: str
+    workspace: str
+    name: str
+    secret_hash: bytes
+    created_at: float
+    last_used_at: float = 0
+    revoked_at: float = 0
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """Amounts that placement counts: what a node has, what is reserved on it, or what a sandbox requests."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+
+    def __add__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpu_millis + other.cpu_millis, self.memory_bytes + other.memory_bytes)
+
+    def __sub__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpu_millis - other.cpu_millis, self.memory_bytes - other.memory_bytes)
+
+    def covers(self, other: Capacity) -> bool:
+        """Whether ``other`` fits into this."""
+        return self.cpu_millis >= other.cpu_millis and self.memory_bytes >= other.memory_bytes
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One node as it registered, and what it last reported of itself."""
+
+    node_id: NodeId
+    grpc_address: str
+    http_url: str
+    capacity: Capacity
+    version: str
+    runsc_version: str
+    debian_pythons: tuple[str, ...]
+    session_hash: bytes
+    registered_at: float
+    last_seen_at: float
+    reserved: Capacity = Capacity()
+    draining: bool = False

@@ -1,0 +1,118 @@
+"""The sole speaker to sandboxd: the node API, and the raw calls that the data-plane proxy passes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Sequence
+from typing import Any, Final, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from cove.types import NodeId, SandboxId
+from cove.wire import common_pb2, node_pb2
+from cove.wire.errors import decode
+from router.access import AccessKey
+from router.nodes import Node
+
+R = TypeVar("R", bound=Message)
+RelayedCall = grpc.aio.StreamStreamCall[bytes, bytes]
+
+MAX_MESSAGE_BYTES: Final = 16 * 2**20
+"""Largest message either way: a status list of a full node, or a data-plane chunk of 1 MiB, with room to spare."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A node that comes back shall be found at once, not after gRPC's two minutes of patience.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Channels to one address would share a connection otherwise, and a bulk stream delay a create.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class NodeClient:
+    """Channels to all nodes, opened on first use: one for the node API and one for relayed calls."""
+
+    def __init__(self, key: AccessKey, *, timeout_s: float) -> None:
+        self._key, self._timeout_s = key, timeout_s
+        self._channels: dict[tuple[NodeId, str], tuple[str, grpc.aio.Channel]] = {}
+
+    async def create(self, node: Node, request: node_pb2.NodeCreateRequest) -> None:
+        """Ask for a sandbox; asking again with the same id is harmless.
+
+        Raises:  cove.exception.Error: the node's refusal; ConnectionError or ServiceError leave open what happened.
+        """
+        await self._call(node, "Create", request, node_pb2.NodeCreateResponse)
+
+    async def terminate(self, node: Node, sandbox_id: SandboxId) -> None:
+        """End a sandbox; the node answers when it knows of it, not when it is done.
+
+        Raises:  cove.exception.Error: NotFoundError if it has none.
+        """
+        await self._call(node, "Terminate", node_pb2.NodeTerminateRequest(sandbox_id=sandbox_id), node_pb2.NodeTerminateResponse)
+
+    async def status(self, node: Node, sandbox_id: SandboxId) -> common_pb2.SandboxStatus:
+        """What the node knows of one sandbox.
+
+        Raises:  cove.exception.Error: NotFoundError if it has none.
+        """
+        return await self._call(node, "Status", node_pb2.NodeStatusRequest(sandbox_id=sandbox_id), common_pb2.SandboxStatus)
+
+    async def list_(self, node: Node) -> Sequence[common_pb2.SandboxStatus]:
+        """Everything the node has.
+
+        Raises:  cove.exception.Error: it could not be asked.
+        """
+        answer = await self._call(node, "List", node_pb2.NodeListSandboxesRequest(), node_pb2.NodeListSandboxesResponse)
+        return answer.sandboxes
+
+    async def relay(
+        self,
+        node: Node,
+        method: str,
+        requests: AsyncIterable[bytes],
+        *,
+        metadata: Sequence[tuple[str, str | bytes]],
+        timeout_s: float | None,
+    ) -> RelayedCall:
+        """Begin a call whose messages stay bytes; it is the caller's to read and to cancel."""
+        channel = await self._channel(node, "relay")
+        # Every cardinality looks the same on the wire, so that one kind of call serves all methods.
+        start: Any = channel.stream_stream(method, request_serializer=bytes, response_deserializer=bytes)
+        call: RelayedCall = start(requests, metadata=metadata, timeout=timeout_s)
+        return call
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        channels, self._channels = self._channels, {}
+        for _, channel in channels.values():
+            await channel.close(grace=None)
+
+    async def _call(self, node: Node, method: str, request: Message, response: type[R]) -> R:
+        channel = await self._channel(node, "api")
+        stub: Any = channel.unary_unary(
+            f"/cove.v1.Node/{method}", request_serializer=type(request).SerializeToString, response_deserializer=response.FromString
+        )
+        metadata = (("authorization", f"Bearer {self._key.node_token(node.node_id)}"),)
+        try:
+            answer: R = await stub(request, metadata=metadata, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise decode(error) from error
+        return answer
+
+    async def _channel(self, node: Node, purpose: str) -> grpc.aio.Channel:
+        """The channel to the node's present address; one to an earlier address is closed."""
+        address = node.record.grpc_address
+        known = self._channels.get((node.node_id, purpose))
+        if known and known[0] == address:
+            return known[1]
+        channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channels[node.node_id, purpose] = (address, channel)
+        if known:
+            await known[1].close(grace=self._timeout_s)
+        return channel

@@ -1,0 +1,146 @@
+"""The nodes that joined: who they are, when they were last heard of, and what is reserved on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from cove.exception import NotFoundError
+from cove.types import NodeId, SandboxId, new_id
+from router.auth import SESSION_PREFIX, Hasher
+from router.db.protocol import NodeStore
+from router.db.records import Capacity, NodeRecord
+from router.placement import NodeView
+
+HEARTBEAT_SAVED_EVERY_S: Final = 30.0
+"""Heartbeats live in memory; the database gets one in this time, so that an idle machine's disk may sleep."""
+
+_SESSION_SALT: Final = "node-session"
+
+Health = Literal["healthy", "draining", "unreachable"]
+
+
+class Node:
+    """One node; the methods of :class:`NodeTable` change it."""
+
+    def __init__(self, record: NodeRecord) -> None:
+        self.record = record
+        self.last_seen_at = record.last_seen_at
+        self.reserved = record.reserved
+        self.draining = record.draining
+        self.last_sequence = 0
+        self.saved_at = record.last_seen_at
+        self.placing: dict[SandboxId, Capacity] = {}
+        """Requests of sandboxes sent there that no report can contain yet."""
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.record.node_id
+
+    def view(self, *, usable: bool) -> NodeView:
+        """What placement may know."""
+        return NodeView(
+            node_id=self.node_id,
+            usable=usable,
+            capacity=self.record.capacity,
+            reserved=sum(self.placing.values(), self.reserved),
+            debian_pythons=frozenset(self.record.debian_pythons),
+        )
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of itself when it joins."""
+
+    node_id: NodeId
+    grpc_address: str
+    http_url: str
+    capacity: Capacity
+    version: str
+    runsc_version: str
+    debian_pythons: tuple[str, ...]
+
+
+class NodeTable:
+    """All nodes. The database has what must survive a restart; the rest comes with the next heartbeat."""
+
+    def __init__(self, store: NodeStore, hasher: Hasher, *, clock: Callable[[], float], unreachable_after_s: float) -> None:
+        self._store, self._hasher, self._clock = store, hasher, clock
+        self._unreachable_after_s = unreachable_after_s
+        self._nodes: dict[NodeId, Node] = {}
+        self._by_session: dict[bytes, NodeId] = {}
+        self.started_at = clock()
+
+    async def load(self) -> None:
+        """Read the nodes of earlier runs; they count as unreachable until they report."""
+        for record in await self._store.list_():
+            self._add(Node(record))
+
+    async def register(self, registration: Registration) -> str:
+        """Let a node join, or join again: its earlier session ends.
+
+        Returns: the session token for its reports.
+        """
+        token, now = new_id(SESSION_PREFIX), self._clock()
+        fields = msgspec.structs.asdict(registration)
+        record = NodeRecord(**fields, session_hash=self._hasher(_SESSION_SALT, token), registered_at=now, last_seen_at=now)
+        await self._store.put(record)
+        earlier = self._nodes.get(registration.node_id)
+        node = Node(record)
+        if earlier:
+            self._by_session.pop(earlier.record.session_hash, None)
+            node.placing = earlier.placing
+        self._add(node)
+        return token
+
+    def by_session(self, token: str) -> Node | None:
+        """The node whose session ``token`` is; None: it shall register again. Found by its hash, so timing tells nothing."""
+        node_id = self._by_session.get(self._hasher(_SESSION_SALT, token))
+        return self._nodes[node_id] if node_id is not None else None
+
+    async def heartbeat(self, node: Node, *, reserved: Capacity, draining: bool) -> None:
+        """The node is alive and says this of itself."""
+        now = self._clock()
+        urgent = draining != node.draining
+        node.last_seen_at, node.reserved, node.draining = now, reserved, draining
+        if urgent or now - node.saved_at >= HEARTBEAT_SAVED_EVERY_S:
+            node.saved_at = now
+            await self._store.seen(node.node_id, now, reserved=reserved, draining=draining)
+
+    def get(self, node_id: NodeId) -> Node:
+        """By id.
+
+        Raises:  NotFoundError: no such node ever joined.
+        """
+        node = self._nodes.get(node_id)
+        if node is None:
+            raise NotFoundError(f"There is no node {node_id!r}.")
+        return node
+
+    def list_(self) -> list[Node]:
+        """All nodes by id."""
+        return [self._nodes[node_id] for node_id in sorted(self._nodes)]
+
+    def health(self, node: Node) -> Health:
+        """How the node is now."""
+        if self._clock() - node.last_seen_at > self._unreachable_after_s:
+            return "unreachable"
+        return "draining" if node.draining else "healthy"
+
+    def silent_for_s(self, node: Node) -> float:
+        """Seconds without a heartbeat while this router listened; its own absence is not the node's."""
+        return self._clock() - max(node.last_seen_at, self.started_at)
+
+    def views(self) -> list[NodeView]:
+        """What placement may know of all nodes."""
+        return [node.view(usable=self.health(node) == "healthy") for node in self._nodes.values()]
+
+    def debian_pythons(self) -> list[str]:
+        """Pythons that some reachable node has a default image for, oldest first."""
+        found = {python for node in self._nodes.values() if self.health(node) != "unreachable" for python in node.record.debian_pythons}
+        return sorted(found, key=lambda python: [int(part) for part in python.split(".")])
+
+    def _add(self, node: Node) -> None:
+        self._nodes[node.node_id] = node
+        self._by_session[node.record.session_hash] = node.node_id

@@ -1,0 +1,107 @@
+"""Which nodes may take a sandbox, best first. Pure: the same nodes and request give the same answer.
+
+The node has the last word (it admits or refuses), so this needs neither locks nor exact numbers. Nodes are ordered by how full they
+would be, in coarse steps; within a step by a hash of sandbox and node, so that many routers, or many creates between two reports, do
+not all pick the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from cove.exception import InvalidError, ResourceExhaustedError
+from cove.types import NodeId, SandboxId
+from router.db.records import Capacity
+
+MAX_CANDIDATES: Final = 8
+"""Nodes worth asking for one sandbox: if so many refuse, the picture is wrong, not unlucky."""
+
+LOAD_STEPS: Final = 16
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """What placement knows of a node."""
+
+    node_id: NodeId
+    usable: bool
+    """Healthy and not draining."""
+    capacity: Capacity
+    reserved: Capacity
+    """Requests of sandboxes on it, also of those just sent there."""
+    debian_pythons: frozenset[str]
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox needs of a node."""
+
+    sandbox_id: SandboxId
+    request: Capacity
+    debian_python: str = ""
+    """Python of the default image; empty where the image is another."""
+
+
+def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
+    """Nodes that have room for ``demand``, at most 8, best first.
+
+    Raises:
+        InvalidError: no node could take it even when empty.
+        ResourceExhaustedError: none can now.
+    """
+    everyone = list(nodes)
+    suitable = [node for node in everyone if _has_python(node, demand)]
+    if suitable and not any(node.capacity.covers(demand.request) for node in suitable):
+        raise _too_large(suitable, demand)
+    usable = [node for node in suitable if node.usable]
+    fitting = [node for node in usable if (node.capacity - node.reserved).covers(demand.request)]
+    if not fitting:
+        raise _exhausted(everyone, suitable, usable, demand)
+    fitting.sort(key=lambda node: (_load(node, demand), _spread(node, demand)))
+    return fitting[:MAX_CANDIDATES]
+
+
+def _has_python(node: NodeView, demand: Demand) -> bool:
+    return not demand.debian_python or demand.debian_python in node.debian_pythons
+
+
+def _load(node: NodeView, demand: Demand) -> int:
+    """How full the node's scarcer resource would be, in sixteenths."""
+    after = node.reserved + demand.request
+    cpu = after.cpu_millis / max(1, node.capacity.cpu_millis)
+    memory = after.memory_bytes / max(1, node.capacity.memory_bytes)
+    return int(max(cpu, memory) * LOAD_STEPS)
+
+
+def _spread(node: NodeView, demand: Demand) -> bytes:
+    return hashlib.blake2b(f"{demand.sandbox_id}\0{node.node_id}".encode(), digest_size=8).digest()
+
+
+def _too_large(nodes: Sequence[NodeView], demand: Demand) -> InvalidError:
+    largest = max(nodes, key=lambda node: (node.capacity.cpu_millis, node.capacity.memory_bytes)).capacity
+    return InvalidError(
+        f"The sandbox requests {_text(demand.request)}; the largest node has {_text(largest)}.",
+        remedy="Request less, or add a larger node.",
+        context={"field": "resources"},
+    )
+
+
+def _exhausted(
+    everyone: Sequence[NodeView], suitable: Sequence[NodeView], usable: Sequence[NodeView], demand: Demand
+) -> ResourceExhaustedError:
+    if not everyone:
+        return ResourceExhaustedError("No node has joined yet.", remedy="Start one: `cove up`, or `cove node` on another machine.")
+    if not suitable:
+        pythons = ", ".join(sorted({python for node in everyone for python in node.debian_pythons})) or "none"
+        return ResourceExhaustedError(f"No node has a default image with Python {demand.debian_python}.", remedy=f"There are: {pythons}.")
+    if not usable:
+        return ResourceExhaustedError("No node is healthy.", remedy="See `cove node list`.")
+    return ResourceExhaustedError(
+        f"No node has {_text(demand.request)} free.", remedy="Terminate sandboxes, request less, or try again later."
+    )
+
+
+def _text(amount: Capacity) -> str:
+    return f"{amount.cpu_millis / 1000:g} cores and {amount.memory_bytes / 2**20:g} MiB"

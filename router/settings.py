@@ -1,0 +1,116 @@
+"""Settings of the router. Read once, in ``__main__``; everything else gets the struct passed.
+
+Layers: defaults < ``/etc/cove/router.toml`` (or ``COVE_ROUTER_CONFIG``) < ``COVE_ROUTER_*`` and the shared ``COVE_*_DIR`` < flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from cove._settings import load_service
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator can set on a router; :func:`load` reads it."""
+
+    instance: str = ""
+    """Tells several coves on one machine apart. Empty: the main one."""
+
+    state_dir: Path = Path("/var/lib/cove")
+    """What must survive a reboot; the router's part is :attr:`router_dir`."""
+
+    grpc_address: Address = "127.0.0.1:7700"
+    """Where the control plane and the proxied data plane listen, host:port; port 0 lets the kernel choose."""
+
+    http_address: Address = "127.0.0.1:7701"
+    """Where proxied bulk transfers, ``/metrics`` and ``/healthz`` listen, host:port; port 0 lets the kernel choose."""
+
+    advertised_grpc_address: Address | None = None
+    """host:port that clients use for the proxied data plane; the bound one when left out."""
+
+    advertised_http_url: str | None = None
+    """Base URL that clients use for proxied bulk transfers; ``http://`` and the bound address when left out."""
+
+    data_plane: Literal["direct", "proxy"] = "direct"
+    """Whether clients are sent to the nodes or, where they cannot reach those, through this router."""
+
+    workspace: Name = "main"
+    """Workspace of the first token. Tokens belong to one workspace and see nothing of others."""
+
+    environment: Name = "main"
+    """Environment of calls that name none."""
+
+    access_lifetime_s: Positive = 900
+    """How long a data-plane token opens its sandbox. A leaked one dies soon; clients renew without notice."""
+
+    max_timeout_s: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 86_400
+    """Longest lifetime a sandbox may ask for: one day, the documented maximum."""
+
+    report_interval_s: Seconds = 2.0
+    """How often nodes send a heartbeat. News does not wait for it."""
+
+    node_unreachable_after_s: Seconds = 7.0
+    """A node silent for this long gets no new sandboxes: three heartbeats and some."""
+
+    node_lost_after_s: Seconds = 120.0
+    """The sandboxes of a node silent for this long are given up: longer than a reboot of the daemon, shorter than patience."""
+
+    node_call_timeout_s: Seconds = 10.0
+    """How long a call to a node may take. Nodes admit before they do the work, so this bounds a network, not a boot."""
+
+    create_grace_s: Seconds = 30.0
+    """Age from which a pending sandbox that its node does not know counts as lost; above ``node_call_timeout_s``."""
+
+    expiry_grace_s: Seconds = 60.0
+    """A sandbox this far beyond its lifetime whose node is silent is ended without waiting for ``node_lost_after_s``."""
+
+    reconcile_interval_s: Seconds = 2.0
+    """How often the reconciler compares what is with what shall be."""
+
+    audit_interval_s: Seconds = 60.0
+    """How often each node is asked for everything it has, should a report have been lost."""
+
+    stopped_retention_s: Seconds = 7 * 86_400.0
+    """How long records of stopped sandboxes can be read and listed."""
+
+    idempotency_retention_s: Seconds = 86_400.0
+    """How long a repeated create gets the first one's answer: longer than any client retries."""
+
+    max_concurrent_calls: Positive = 20_000
+    """gRPC calls in progress, long polls and proxied streams included; more are refused."""
+
+    shutdown_grace_s: Seconds = 10.0
+    """How long calls in progress may take to finish at SIGTERM."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged."""
+
+    def __post_init__(self) -> None:
+        if self.create_grace_s <= self.node_call_timeout_s:
+            raise ValueError("create_grace_s is not above node_call_timeout_s")
+        if self.node_unreachable_after_s <= self.report_interval_s:
+            raise ValueError("node_unreachable_after_s is not above report_interval_s")
+        if self.node_lost_after_s <= self.node_unreachable_after_s:
+            raise ValueError("node_lost_after_s is not above node_unreachable_after_s")
+
+    @property
+    def router_dir(self) -> Path:
+        """The router's own part of the state directory."""
+        return self.state_dir / "router"
+
+
+def load(flags: Mapping[str, object] | None = None, *, environ: Mapping[str, str] | None = None) -> RouterSettings:
+    """The router's settings from file, environment and ``flags``; see :func:`cove._settings.load_service`.
+
+    Raises:  InvalidError: an unknown key or a wrong value, named with its layer.
+    """
+    return load_service(RouterSettings, service="router", flags=flags, environ=environ)
