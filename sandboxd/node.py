@@ -188,6 +188,14 @@ class Node:
             env = {}
         self._start(Sandbox(entry, directory, env, self._outside), adopt=True)
 
+    async def terminate_all(self) -> None:
+        """End every sandbox and return when all is freed."""
+        for sandbox in self:
+            sandbox.terminate()
+        for sandbox in self:
+            while sandbox.state is not State.STOPPED:
+                await sandbox.wait_change()
+
     # --- forgetting --------------------------------------------------------------------------------------------------------------------
 
     async def reconcile(self) -> None:

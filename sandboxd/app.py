@@ -1,0 +1,187 @@
+"""Puts a node daemon together from its settings and runs it. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from cove.exception import InternalFailure
+from cove.types import NodeId, new_id
+from sandboxd.assembly import INIT_PATH
+from sandboxd.base_image import BaseImages
+from sandboxd.cgroup import Cgroups
+from sandboxd.host_assembly import Facilities, HostAssembly
+from sandboxd.image_recipe import DEBIAN_PYTHONS
+from sandboxd.journal import Journal
+from sandboxd.network import NetworkManager, host_nameservers
+from sandboxd.node import Capacity, Node
+from sandboxd.processes import SpoolSizes
+from sandboxd.registration import Identity, Registration
+from sandboxd.rootfs import RootfsMounts
+from sandboxd.runsc.argv import RunscOptions
+from sandboxd.runsc.run import RunscRuntime
+from sandboxd.sandbox import Sandbox
+from sandboxd.server import Bound, serve
+from sandboxd.service.auth import Gate
+from sandboxd.settings import NodeSettings
+from sandboxd.storage_pool import StoragePool
+
+log = structlog.get_logger()
+
+VERSION_S: Final = 10.0
+
+
+class Daemon(msgspec.Struct):
+    """A node daemon that serves."""
+
+    node: Node
+    facilities: Facilities
+    registration: Registration
+
+    async def clear(self) -> None:
+        """End every sandbox, free everything, give the kernel's things back: what ``cove down`` wants."""
+        self.node.draining = True
+        await self.node.terminate_all()
+        await self.facilities.close()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
+    """A daemon that serves until the block is left; its sandboxes go on.
+
+    Raises: OSError, cove errors: a facility cannot be set up, an address cannot be bound.
+    """
+    for directory in (settings.node_dir, settings.run_dir):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    node_id = _node_id(settings.node_id_path)
+    facilities = await _facilities(settings)
+    gate = Gate(node_id)
+    started = asyncio.Event()
+    registrations: list[Registration] = []
+
+    def changed(sandbox: Sandbox) -> None:
+        for registration in registrations:
+            registration.note(sandbox)
+
+    node = _node(settings, facilities, changed)
+    async with asyncio.TaskGroup() as group:
+        life = group.create_task(node.run(started), name="node")
+        await _first(started, life)
+        async with serve(node, gate, grpc_address=settings.grpc_address, http_address=settings.http_address) as bound:
+            identity = await _identity(settings, node_id, bound)
+            registration = Registration(
+                node, identity, router_address=settings.router_address, join_token_file=settings.join_token_file, trusted=gate.trust
+            )
+            registrations.append(registration)
+            reporting = group.create_task(registration.run(), name="registration")
+            log.info("node started", node=node_id, grpc=identity.grpc_address, http=identity.http_url)
+            try:
+                yield Daemon(node, facilities, registration)
+            finally:
+                reporting.cancel()
+                life.cancel()
+
+
+async def _first(started: asyncio.Event, life: asyncio.Task[None]) -> None:
+    """Wait until the node has adopted what it knows; a node that ends before raises why."""
+    waiting = asyncio.ensure_future(started.wait())
+    await asyncio.wait({waiting, life}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if life.done():
+        life.result()
+
+
+async def _facilities(settings: NodeSettings) -> Facilities:
+    name = settings.name
+    runsc = RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform)
+    return Facilities(
+        runtime=RunscRuntime(runsc),
+        images=BaseImages(settings.images_dir, progress=lambda line: log.info("image progress", line=line)),
+        pool=await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes),
+        rootfs=RootfsMounts(settings.run_dir, instance=name),
+        cgroups=Cgroups.open(name, reserve_bytes=settings.memory_reserve_bytes),
+        network=NetworkManager.open(
+            name, settings.run_dir, pool=settings.network_pool, allow_private=settings.allow_private_networks, resolvers=host_nameservers()
+        ),
+        guest_layer=_guest_layer(settings),
+        run_dir=settings.run_dir,
+        nameservers=host_nameservers(),
+    )
+
+
+def _guest_layer(settings: NodeSettings) -> Path:
+    """The lower directory with ``cove-init``, made anew: running sandboxes keep the inode that they mounted."""
+    layer = settings.run_dir / "guest"
+    fresh = settings.run_dir / f"guest.{os.getpid()}"
+    init = fresh / INIT_PATH.lstrip("/")
+    init.parent.mkdir(parents=True)
+    shutil.copyfile(settings.guest_path, init)
+    init.chmod(0o755)
+    for mount_point in ("proc", "dev", "sys", "run", "run/cove", "tmp"):
+        (fresh / mount_point).mkdir(exist_ok=True)
+    (fresh / "tmp").chmod(0o1777)
+    if layer.exists():
+        shutil.rmtree(fresh)
+        return layer
+    fresh.rename(layer)
+    return layer
+
+
+def _node(settings: NodeSettings, facilities: Facilities, changed: Callable[[Sandbox], None]) -> Node:
+    cgroups = facilities.cgroups
+    return Node(
+        journal=Journal(settings.node_dir),
+        assembly=HostAssembly(facilities),
+        runtime=facilities.runtime,
+        oom_kills=cgroups.oom_kills,
+        spool_sizes=SpoolSizes(head_bytes=settings.spool_head_bytes, tail_bytes=settings.spool_tail_bytes),
+        capacity=Capacity(
+            cpu_millis=settings.cpu_capacity_millis or cgroups.cores * 1000,
+            memory_bytes=settings.memory_capacity_bytes or cgroups.node_memory_bytes,
+            sandboxes=settings.max_sandboxes,
+        ),
+        record_retention_s=settings.record_retention_s,
+        free_disk_bytes=facilities.pool.free_bytes,
+        changed=changed,
+    )
+
+
+async def _identity(settings: NodeSettings, node_id: NodeId, bound: Bound) -> Identity:
+    grpc_host, http_host = (address.rpartition(":")[0] for address in (settings.grpc_address, settings.http_address))
+    return Identity(
+        node_id=node_id,
+        grpc_address=settings.advertised_grpc_address or f"{grpc_host}:{bound.grpc_port}",
+        http_url=settings.advertised_http_url or f"http://{http_host}:{bound.http_port}",
+        version=metadata.version("cove-server"),
+        runsc_version=await _runsc_version(settings.runsc_path),
+        debian_pythons=sorted(DEBIAN_PYTHONS),
+    )
+
+
+async def _runsc_version(runsc: Path) -> str:
+    process = await asyncio.create_subprocess_exec(runsc, "--version", stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL)
+    async with asyncio.timeout(VERSION_S):
+        stdout, _ = await process.communicate()
+    words = stdout.decode("ascii", "replace").split()
+    if len(words) < 3:
+        raise InternalFailure(f"{runsc} does not tell its version.", remedy="`cove doctor` checks it.")
+    return words[2]
+
+
+def _node_id(path: Path) -> NodeId:
+    """The node's id, chosen at its first start."""
+    try:
+        return NodeId(path.read_text().strip())
+    except FileNotFoundError:
+        node_id = NodeId(new_id("no"))
+        path.write_text(node_id + "\n")
+        return node_id
