@@ -41,8 +41,8 @@ def oci_resources(resources: Limited, *, cores: int, node_memory_bytes: int) -> 
     """The cgroup values of one sandbox.
 
     CPU: the request is its share under contention; the limit becomes a quota only where it is below the machine's ``cores``, as any other
-    throttles nobody. Memory: never more than all sandboxes together may have, ``node_memory_bytes``; the sentry shows this as the machine's
-    memory. Tasks: counted on the host, so this only backs up the limit inside.
+    throttles nobody. Memory: never more than all sandboxes together may have, ``node_memory_bytes``; see :func:`running_memory_limit` for
+    what it becomes. Tasks: counted on the host, so this only backs up the limit inside.
     """
     return {
         "cpu": _cpu(resources.cpu_request_millis, resources.cpu_limit_millis, cores),
@@ -59,4 +59,13 @@ def _cpu(request_millis: int, limit_millis: int, cores: int) -> dict[str, int]:
 
 
 def _memory(limit_bytes: int, node_memory_bytes: int) -> int:
+    return min(limit_bytes, node_memory_bytes) if limit_bytes else node_memory_bytes
+
+
+def running_memory_limit(limit_bytes: int, node_memory_bytes: int) -> int:
+    """What the memory group's limit becomes once the sentry runs.
+
+    The sentry takes the limit that it finds at its start for the machine's memory and shows it inside; what sentry and gofer need themselves
+    comes on top afterwards, so that programs can have all that they see.
+    """
     return min(limit_bytes + SENTRY_MEMORY_BYTES, node_memory_bytes) if limit_bytes else node_memory_bytes

@@ -108,13 +108,14 @@ async def _facilities(settings: NodeSettings) -> Facilities:
         images=BaseImages(settings.images_dir, progress=lambda line: log.info("image progress", line=line)),
         pool=await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes),
         rootfs=RootfsMounts(settings.run_dir, instance=name),
-        cgroups=Cgroups.open(name, reserve_bytes=settings.memory_reserve_bytes),
+        cgroups=Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes),
         network=NetworkManager.open(
             name, settings.run_dir, pool=settings.network_pool, allow_private=settings.allow_private_networks, resolvers=host_nameservers()
         ),
         guest_layer=_guest_layer(settings),
         run_dir=settings.run_dir,
         nameservers=host_nameservers(),
+        tarball_dirs=settings.tarball_dirs or [settings.state_dir / "tarballs"],
     )
 
 

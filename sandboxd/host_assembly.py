@@ -12,8 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from cove.exception import PermissionDeniedError
 from cove.types import SandboxId
-from policies.oci import oci_resources
+from cove.wire.common_pb2 import ImageRef
+from policies.oci import oci_resources, running_memory_limit
 from sandboxd.assembly import INIT_PATH, Made
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
@@ -38,6 +40,14 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     """Read-only lower directory with ``cove-init`` and mount points."""
     run_dir: Path
     nameservers: Sequence[str]
+    tarball_dirs: Sequence[Path]
+    """Where rootfs tarballs may lie that clients name."""
+
+    async def close(self) -> None:
+        """Give back what is the node's own; every sandbox must be freed. Raises: ConflictError: one is not."""
+        self.network.close()
+        self.cgroups.close()
+        await self.pool.close()
 
 
 class HostAssembly:
@@ -54,7 +64,7 @@ class HostAssembly:
 
     async def make(self, entry: Entry) -> Made:
         f, sandbox_id = self._f, entry.sandbox_id
-        image = await f.images.ensure(entry.image)
+        image = await f.images.ensure(image_ref(entry.image, tarball_dirs=f.tarball_dirs))
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
         network = f.network.attach(sandbox_id) if entry.network else None
@@ -79,6 +89,9 @@ class HostAssembly:
         )
         try:
             await f.runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
+            if entry.resources.memory_limit_bytes:
+                limit = running_memory_limit(entry.resources.memory_limit_bytes, f.cgroups.node_memory_bytes)
+                f.cgroups.set_memory_limit(sandbox_id, limit)
             await f.runtime.start(container)
         except BaseException:
             fifos.close()
@@ -118,6 +131,23 @@ class HostAssembly:
         held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
         directories = {SandboxId(path.name) for path in self._sandboxes.iterdir()}
         return frozenset[SandboxId]().union(directories, *held)
+
+
+def image_ref(image: str, *, tarball_dirs: Sequence[Path]) -> ImageRef:
+    """``debian:3.11`` or ``rootfs:/path`` as the image cache takes it.
+
+    Raises: PermissionDeniedError: a tarball outside the directories that the operator opened to clients; links are followed first.
+    """
+    kind, _, value = image.partition(":")
+    if kind == "debian":
+        return ImageRef(debian=value)
+    path = Path(value)
+    if not path.is_absolute() or not any(path.resolve().is_relative_to(directory.resolve()) for directory in tarball_dirs):
+        raise PermissionDeniedError(
+            "The rootfs tarball does not lie in a directory that this node opens to clients.",
+            remedy=f"Put it into {' or '.join(map(str, tarball_dirs)) or 'one'}, or set COVE_NODE_TARBALL_DIRS.",
+        )
+    return ImageRef(rootfs_path=str(path.resolve()))
 
 
 def hostname(sandbox_id: SandboxId) -> str:

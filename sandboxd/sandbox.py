@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import ConflictError, Error, InvalidError, NotFoundError
+from cove.exception import ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
 from cove.types import MAIN_EXEC_ID, EndReason, SandboxId
 from sandboxd.api_socket import serve_plain_sandbox
 from sandboxd.assembly import Assembly
@@ -257,7 +257,7 @@ class Sandbox:
         try:
             async with asyncio.timeout(BOOT_S):
                 await self._make()
-        except (InvalidError, NotFoundError) as error:
+        except (InvalidError, NotFoundError, PermissionDeniedError) as error:
             self._post(BootFailed(EndReason.INIT_FAILURE, str(error)))
         except (Error, OSError, TimeoutError) as error:
             self._log.warning("sandbox did not boot", error=str(error))

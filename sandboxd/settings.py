@@ -105,6 +105,10 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     network_pool: str = "10.200.0.0/16"
     """IPv4 range whose /30s become the sandboxes' links; nothing else on the machine may use it."""
 
+    tarball_dirs: list[Path] = msgspec.field(default_factory=list)
+    """Directories whose rootfs tarballs clients may name as images; empty: ``<state_dir>/tarballs``. Not ``/``: a tarball is a file of the
+    host that its reader gets to see whole."""
+
     max_sandboxes: Annotated[int, msgspec.Meta(ge=1, le=16_000)] = 1000
     """Most sandboxes at a time: file descriptors, links and processes are finite before cpu and memory requests are."""
 

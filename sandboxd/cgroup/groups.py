@@ -67,6 +67,11 @@ class Cgroups:
         except FileNotFoundError:
             return 0
 
+    def set_memory_limit(self, sandbox_id: SandboxId, limit_bytes: int) -> None:
+        """Change the memory limit of a group that runsc has made. Raises: OSError."""
+        file = "memory.max" if self._hierarchies.version == 2 else "memory.limit_in_bytes"
+        (self._group(sandbox_id, "memory") / file).write_text(str(limit_bytes))
+
     def memory_bytes(self, sandbox_id: SandboxId) -> int:
         """Memory in use, less file cache that is free to go. Raises: NotFoundError."""
         try:
