@@ -70,7 +70,7 @@ def parse_one_line(text: str) -> list[AptSource]:
     found = []
     for line in text.splitlines():
         match = re.fullmatch(
-            r"\s*deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)(?P<components>(?:\s+[^#\s]\S*)*)\s*(?:#.*)?", line
+            r"\s*deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>[^\s\[]\S*)\s+(?P<suite>\S+)(?P<components>(?:\s+[^#\s]\S*)*)\s*(?:#.*)?", line
         )
         if match:
             options = dict(item.split("=", 1) for item in (match["options"] or "").split() if "=" in item)

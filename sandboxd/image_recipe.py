@@ -24,7 +24,7 @@ DEFAULT_ENV: Final[Mapping[str, str]] = {
 }
 """Environment of every process in an image that says nothing else."""
 
-_REACHES_MIRROR: Final = re.compile(r"Acquire::(https?|ForceIPv[46]|Retries|Queue-Mode|By-Hash|Check-|Max-FutureTime|Allow)[:\w-]* \"")
+_REACHES_MIRROR: Final = re.compile(r"Acquire::(https?|ForceIPv[46]|Retries|Queue-Mode|By-Hash|Check-|Max-FutureTime|Allow)\S* ")
 _ID_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH: Final = 22
 _REVISION: Final = 1

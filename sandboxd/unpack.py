@@ -24,6 +24,7 @@ MAX_MEMORY_BYTES: Final = 2**30
 """Address space of this process: tarfile holds extended headers, whose size the archive gives, in memory."""
 RESERVE_BYTES: Final = 2**30
 """Free space that unpacking leaves on the file system."""
+MAX_PADDING_BYTES: Final = 2**20
 NAMED_DEVICES: Final = 5
 
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -87,6 +88,15 @@ def _make_way(member: tarfile.TarInfo) -> None:
                 path.unlink()
 
 
+def _finish(stream: IO[bytes], decompressor: subprocess.Popen[bytes]) -> None:
+    """Let the decompressor come to its end, which is where it checks its sums; an archive has little more than padding left by then."""
+    if len(stream.read(MAX_PADDING_BYTES + 1)) > MAX_PADDING_BYTES:
+        decompressor.kill()
+        raise RefusedError("it goes on after its end")
+    if decompressor.wait() != 0:
+        raise RefusedError("its compressed data is damaged")
+
+
 def unpack(directory: str) -> int:
     """Unpack stdin into ``directory``. Returns the exit status."""
     stream, decompressor = open_stream()
@@ -98,8 +108,8 @@ def unpack(directory: str) -> int:
         with tarfile.open(fileobj=stream, mode="r|*") as archive:
             unpacker = Unpacker(archive)
             unpacker.run()
-        if decompressor is not None and decompressor.wait() != 0:
-            raise RefusedError("its compressed data is damaged")
+        if decompressor is not None:
+            _finish(stream, decompressor)
         if unpacker.members == 0:
             raise RefusedError("it is empty")
     except _REFUSALS as error:
