@@ -52,6 +52,10 @@ class AccessKey:
         """
         return verify_sandbox(token, self._public_key, now=self._clock())
 
+    def is_over(self, expires_at: float) -> bool:
+        """Whether a token that ends then has ended."""
+        return expires_at <= self._clock()
+
 
 def load_key(path: Path) -> Ed25519PrivateKey:
     """The key in ``path``, made at the first start."""

@@ -26,13 +26,17 @@ from router.creation import Creation
 from router.db.protocol import Database
 from router.db.sqlite.database import open_sqlite
 from router.grpc_edge import MAX_REQUEST_BYTES, service
+from router.http_edge import HttpEdge, serving
+from router.ingress.dataplane_proxy import DataPlaneProxy
+from router.ingress.http_proxy import HttpProxy, new_session
+from router.ingress.routes import Routes
 from router.metrics import Metrics
 from router.node_client import NodeClient
 from router.nodes import NodeTable
 from router.reconcile import Reconciler
 from router.registry_api import RegistryApi
 from router.reports import Reports
-from router.sandboxes import Sandboxes
+from router.sandboxes import Addresses, Sandboxes
 from router.secret_files import private_directory, read_or_create
 from router.settings import RouterSettings
 from router.tasks import Finisher
@@ -70,6 +74,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reconciler: Reconciler
     secrets: Secrets
     metrics: Metrics
+    routes: Routes
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +82,7 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
 
     grpc_address: str
     """host:port that is bound."""
+    http_address: str
     parts: Parts
 
 
@@ -95,9 +101,14 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
         asyncio.TaskGroup() as finishing,
     ):
         parts = await _assemble(settings, db, client, secrets, Finisher(finishing), clock)
-        async with _serving(settings, parts, clock) as router, asyncio.TaskGroup() as eternal:
+        async with (
+            _serving_http(settings, parts) as http_address,
+            _serving_grpc(settings, parts, http_address, clock) as grpc_address,
+            asyncio.TaskGroup() as eternal,
+        ):
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
-            yield router
+            log.info("router started", grpc=grpc_address, http=http_address)
+            yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()
         await parts.authenticator.save_use()
 
@@ -136,26 +147,44 @@ async def _assemble(
         reconciler=reconciler,
         secrets=secrets,
         metrics=metrics,
+        routes=Routes(db, nodes, secrets.access_key),
     )
 
 
 @asynccontextmanager
-async def _serving(settings: RouterSettings, parts: Parts, clock: Callable[[], float]) -> AsyncIterator[Router]:
+async def _serving_http(settings: RouterSettings, parts: Parts) -> AsyncIterator[str]:
+    async with new_session() as session:
+        app = HttpEdge(HttpProxy(parts.routes, session, parts.metrics), parts.authenticator, parts.metrics).app()
+        async with serving(app, settings.http_address, shutdown_grace_s=settings.shutdown_grace_s) as address:
+            yield address
+
+
+@asynccontextmanager
+async def _serving_grpc(settings: RouterSettings, parts: Parts, http_address: str, clock: Callable[[], float]) -> AsyncIterator[str]:
     server = grpc.aio.server(options=_GRPC_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
-    grpc_address = _bind(server, settings.grpc_address)
-    server.add_generic_rpc_handlers((_control(settings, parts, clock), _registry(settings, parts)))
+    address = _bind(server, settings.grpc_address)
+    control = _control(settings, parts, _proxy_addresses(settings, address, http_address), clock)
+    server.add_generic_rpc_handlers((control, _registry(settings, parts), DataPlaneProxy(parts.routes, parts.client, parts.metrics)))
     await server.start()
-    log.info("router started", grpc=grpc_address)
     try:
-        yield Router(grpc_address=grpc_address, parts=parts)
+        yield address
     finally:
         parts.changes.close()
         await server.stop(settings.shutdown_grace_s)
         log.info("router stopped")
 
 
-def _control(settings: RouterSettings, parts: Parts, clock: Callable[[], float]) -> grpc.GenericRpcHandler[Any, Any]:
-    sandboxes = Sandboxes(parts.db, parts.nodes, parts.client, parts.changes, parts.secrets.access_key, clock=clock, proxy=None)
+def _proxy_addresses(settings: RouterSettings, grpc_address: str, http_address: str) -> Addresses | None:
+    """What clients are sent to instead of the nodes; None: the nodes."""
+    if settings.data_plane == "direct":
+        return None
+    return Addresses(settings.advertised_grpc_address or grpc_address, settings.advertised_http_url or f"http://{http_address}")
+
+
+def _control(
+    settings: RouterSettings, parts: Parts, proxy: Addresses | None, clock: Callable[[], float]
+) -> grpc.GenericRpcHandler[Any, Any]:
+    sandboxes = Sandboxes(parts.db, parts.nodes, parts.client, parts.changes, parts.secrets.access_key, clock=clock, proxy=proxy)
     api = ControlApi(
         parts.db,
         parts.authenticator,

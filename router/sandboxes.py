@@ -31,8 +31,8 @@ MAX_LIST: Final = 500
 log = structlog.get_logger(__name__)
 
 
-class Proxy(msgspec.Struct, frozen=True):
-    """Addresses of this router for clients that cannot reach the nodes."""
+class Addresses(msgspec.Struct, frozen=True):
+    """Where a data plane is reached."""
 
     grpc_address: str
     http_url: str
@@ -50,7 +50,7 @@ class Sandboxes:
         key: AccessKey,
         *,
         clock: Callable[[], float],
-        proxy: Proxy | None,
+        proxy: Addresses | None,
     ) -> None:
         """``proxy``: handed out instead of the nodes' addresses."""
         self._db, self._nodes, self._client, self._changes, self._key = db, nodes, client, changes, key
@@ -147,5 +147,5 @@ class Sandboxes:
         """
         node = self._nodes.get(record.node_id).record
         token, expires_at = self._key.sandbox_token(record.sandbox_id, record.node_id)
-        address = self._proxy or Proxy(node.grpc_address, node.http_url)
+        address = self._proxy or Addresses(node.grpc_address, node.http_url)
         return common_pb2.Access(grpc_address=address.grpc_address, http_url=address.http_url, token=token, expires_at=expires_at)
