@@ -37,15 +37,23 @@ class Limited(Protocol):
     def max_tasks(self) -> int: ...
 
 
-def oci_resources(resources: Limited, *, cores: int, node_memory_bytes: int) -> dict[str, Any]:
-    """The cgroup values of one sandbox.
+def visible_cores(cpu_limit_millis: int, cores: int) -> int:
+    """Whole cores that a program inside should count on: what its limit lets it use, at most the machine's."""
+    return min(cores, max(1, -(-cpu_limit_millis // 1000)) if cpu_limit_millis else cores)
+
+
+def oci_resources(resources: Limited, *, cpus: str, cores: int, node_memory_bytes: int) -> dict[str, Any]:
+    """The cgroup values that a sandbox starts with.
+
+    ``cpus``: a cpuset, "0,3": the sentry counts its cores once, at its start, and shows that number inside. Once it runs the set is widened
+    to all cores, as the quota is the limit and the set would only crowd sandboxes onto the same ones.
 
     CPU: the request is its share under contention; the limit becomes a quota only where it is below the machine's ``cores``, as any other
     throttles nobody. Memory: never more than all sandboxes together may have, ``node_memory_bytes``; see :func:`running_memory_limit` for
     what it becomes. Tasks: counted on the host, so this only backs up the limit inside.
     """
     return {
-        "cpu": _cpu(resources.cpu_request_millis, resources.cpu_limit_millis, cores),
+        "cpu": {**_cpu(resources.cpu_request_millis, resources.cpu_limit_millis, cores), "cpus": cpus},
         "memory": {"limit": _memory(resources.memory_limit_bytes, node_memory_bytes)},
         "pids": {"limit": resources.max_tasks * HOST_TASKS_PER_TASK + SENTRY_TASKS},
     }

@@ -6,6 +6,8 @@ Each thing is named after the sandbox; ``free`` removes all of them, whatever ha
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import msgspec
 from cove.exception import PermissionDeniedError
 from cove.types import SandboxId
 from cove.wire.common_pb2 import ImageRef
-from policies.oci import oci_resources, running_memory_limit
+from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
@@ -55,6 +57,8 @@ class HostAssembly:
 
     def __init__(self, facilities: Facilities) -> None:
         self._f = facilities
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._starts = itertools.count()
         self._sandboxes = facilities.run_dir / "sandboxes"
         self._sandboxes.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -81,22 +85,37 @@ class HostAssembly:
             init=INIT_PATH,
             hostname=hostname(sandbox_id),
             env={},
-            resources=oci_resources(entry.resources, cores=f.cgroups.cores, node_memory_bytes=f.cgroups.node_memory_bytes),
+            resources=oci_resources(
+                entry.resources,
+                cpus=self._first_cpus(visible_cores(entry.resources.cpu_limit_millis, f.cgroups.cores)),
+                cores=f.cgroups.cores,
+                node_memory_bytes=f.cgroups.node_memory_bytes,
+            ),
             cgroups_path=f.cgroups.path_for(sandbox_id),
-            visible_cpus=visible_cpus(entry.resources.cpu_limit_millis, f.cgroups.cores),
             netns=network.netns_path if network else None,
             start_prefix=f.network.start_prefix(network.netns_path) if network else (),
         )
         try:
             await f.runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
-            if entry.resources.memory_limit_bytes:
-                limit = running_memory_limit(entry.resources.memory_limit_bytes, f.cgroups.node_memory_bytes)
-                f.cgroups.set_memory_limit(sandbox_id, limit)
+            self._loosen(entry)
             await f.runtime.start(container)
         except BaseException:
             fifos.close()
             raise
         return Made(container, fifos, image.env, image.image_id)
+
+    def _first_cpus(self, visible: int) -> str:
+        """A cpuset of ``visible`` cores to start on; starts move along the cores."""
+        cores = self._cores
+        first = next(self._starts)
+        return ",".join(str(cores[(first + index) % len(cores)]) for index in range(visible))
+
+    def _loosen(self, entry: Entry) -> None:
+        """The sentry has seen what it shall show inside; from here on limits are what they are for the host."""
+        cgroups, limit = self._f.cgroups, entry.resources.memory_limit_bytes
+        if limit:
+            cgroups.set_memory_limit(entry.sandbox_id, running_memory_limit(limit, cgroups.node_memory_bytes))
+        cgroups.set_cpus(entry.sandbox_id, ",".join(map(str, self._cores)))
 
     def reopen(self, sandbox_id: SandboxId) -> Fifos:
         fifos = Fifos(self.directory(sandbox_id))
@@ -153,12 +172,6 @@ def image_ref(image: str, *, tarball_dirs: Sequence[Path]) -> ImageRef:
 def hostname(sandbox_id: SandboxId) -> str:
     """Host names are case-insensitive and must not look like more than a name."""
     return sandbox_id.lower()
-
-
-def visible_cpus(cpu_limit_millis: int, cores: int) -> int:
-    """Whole cores a program inside should count on; 0 = all of the machine's."""
-    visible = max(1, -(-cpu_limit_millis // 1000))
-    return visible if visible < cores else 0
 
 
 def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameservers: Sequence[str]) -> Path:

@@ -37,8 +37,6 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     resources: Mapping[str, Any]
     """``linux.resources`` of the OCI spec."""
     cgroups_path: str
-    visible_cpus: int
-    """Cores that programs inside see; 0 = the machine's."""
     netns: Path | None
     """Network namespace with ``eth0``; None = loopback only."""
     start_prefix: Sequence[str] = ()

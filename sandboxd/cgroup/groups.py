@@ -72,6 +72,10 @@ class Cgroups:
         file = "memory.max" if self._hierarchies.version == 2 else "memory.limit_in_bytes"
         (self._group(sandbox_id, "memory") / file).write_text(str(limit_bytes))
 
+    def set_cpus(self, sandbox_id: SandboxId, cpus: str) -> None:
+        """Change the cores (a cpuset such as ``0,3``) of a group that runsc has made. Raises: OSError."""
+        (self._group(sandbox_id, "cpuset") / "cpuset.cpus").write_text(cpus)
+
     def memory_bytes(self, sandbox_id: SandboxId) -> int:
         """Memory in use, less file cache that is free to go. Raises: NotFoundError."""
         try:

@@ -42,6 +42,16 @@ def make_parent(hierarchies: Hierarchies, instance: str, *, memory_bytes: int, m
         _account_for_children(memory)
         _set_memory(memory / "memory.limit_in_bytes", memory / "memory.usage_in_bytes", memory_bytes)
         _write_if_there(memory / "memory.swappiness", "0")  # groups made below inherit it
+        if "cpuset" in hierarchies.controllers:
+            _share_cores(hierarchies.controllers["cpuset"], instance)
+
+
+def _share_cores(root: Path, instance: str) -> None:
+    """A v1 cpuset starts empty, and nothing can be given to the groups below it before it has cores and memory nodes itself."""
+    group = root / instance
+    group.mkdir(exist_ok=True)
+    for name in ("cpuset.mems", "cpuset.cpus"):
+        (group / name).write_text((root / name).read_text())
 
 
 def _set_memory(file: Path, usage: Path, memory_bytes: int) -> None:

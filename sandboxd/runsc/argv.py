@@ -36,10 +36,8 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
             options += [f"--log={log}", "--log-format=json", f"--panic-log={log.with_suffix('.panic')}"]
         return [*options, *arguments]
 
-    def create(self, sandbox_id: str, bundle: Path, *, network: bool, cpus: Sequence[int] = ()) -> list[str]:
-        """``cpus``: cores the sentry may see at its start; it takes their number for the machine's (see ``run.widen_affinity``)."""
-        prefix = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
-        return prefix + self.command("create", f"--bundle={bundle}", sandbox_id, network=network, log=bundle / "runsc.log")
+    def create(self, sandbox_id: str, bundle: Path, *, network: bool) -> list[str]:
+        return self.command("create", f"--bundle={bundle}", sandbox_id, network=network, log=bundle / "runsc.log")
 
     def start(self, sandbox_id: str, bundle: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
         return [*prefix, *self.command("start", sandbox_id, network=network, log=bundle / "runsc.log")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -27,8 +26,6 @@ class RunscRuntime:
 
     def __init__(self, options: RunscOptions) -> None:
         self._options = options
-        self._cores = sorted(os.sched_getaffinity(0))
-        self._next_core = itertools.cycle(range(len(self._cores)))
         options.root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def create(self, container: Container, *, stdin: int, stdout: int) -> None:
@@ -37,14 +34,10 @@ class RunscRuntime:
             # runsc itself would clean up after the refused creation: by destroying the container that has the id.
             raise RuntimeFailed(f"container {container.sandbox_id} exists")
         (bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(container)))
-        cpus = self._cpus(container.visible_cpus)
-        argv = self._options.create(container.sandbox_id, bundle, network=container.netns is not None, cpus=cpus)
+        argv = self._options.create(container.sandbox_id, bundle, network=container.netns is not None)
         with (bundle / "guest.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(*argv, stdin=stdin, stdout=stdout, stderr=log)
             await self._finish(process, "create", bundle / "guest.log", bundle)
-        if cpus:
-            state = await self._state(container.sandbox_id)
-            widen_affinity(state.pid if state else 0, self._cores)
 
     async def start(self, container: Container) -> None:
         bundle = container.directory
@@ -97,13 +90,6 @@ class RunscRuntime:
         return frozenset(SandboxId(name) for name in {*parse_list(stdout), *half_made})
 
     # --- helpers ---------------------------------------------------------------------------------------------------------------------
-
-    def _cpus(self, visible: int) -> Sequence[int]:
-        """Cores to start a sentry on so that it sees ``visible`` of them; none if it may see all. Starts move along the cores."""
-        if not 0 < visible < len(self._cores):
-            return ()
-        first = next(self._next_core)
-        return [self._cores[(first + index) % len(self._cores)] for index in range(visible)]
 
     async def _state(self, sandbox_id: SandboxId) -> State | None:
         code, stdout, _ = await self._capture(self._options.simple("state", sandbox_id))
@@ -165,18 +151,3 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-
-
-def widen_affinity(pid: int, cores: Sequence[int]) -> None:
-    """Let every thread of the sentry run on all ``cores`` again.
-
-    The sentry counts the cores of its affinity mask once, at its start; that number is what programs inside see. Afterwards the mask
-    would only crowd sandboxes onto the same cores: the cgroup's quota is the limit.
-    """
-    try:
-        threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()] if pid else []
-    except FileNotFoundError:
-        return
-    for thread in threads:
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(thread, cores)

@@ -46,7 +46,6 @@ class SimAssembly:
             env={},
             resources={},
             cgroups_path="/sim",
-            visible_cpus=0,
             netns=None,
         )
         await asyncio.sleep(self._boot_s)

@@ -57,7 +57,6 @@ def _sim_container(tmp_path: Path, sandbox_id: SandboxId) -> Container:
         env={},
         resources={},
         cgroups_path="/sim",
-        visible_cpus=0,
         netns=None,
     )
 

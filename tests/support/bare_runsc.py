@@ -66,7 +66,6 @@ class BareRunsc:
             env={},
             resources={},
             cgroups_path=f"{self._cgroup}/{sandbox_id}",
-            visible_cpus=0,
             netns=None,
         )
 
