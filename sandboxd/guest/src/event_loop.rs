@@ -1,5 +1,6 @@
 //! The one loop: wait, read, act, write.
 
+use crate::api::Api;
 use crate::context::Context;
 use crate::input::{Input, Step};
 use crate::process::table::Table;
@@ -9,6 +10,7 @@ use crate::sys::fd;
 use crate::trees::Trees;
 use std::io;
 use std::os::unix::io::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a pipe whose other end is gone is left alone: the host may come back.
@@ -26,7 +28,8 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    pub fn new(trees: Trees) -> io::Result<EventLoop> {
+    /// Sets everything up; the API socket is made at `api_path`.
+    pub fn new(trees: Trees, api_path: &Path) -> io::Result<EventLoop> {
         let context = Context::new()?;
         let pipe = |number: OwnedFd, source| -> io::Result<Watched> {
             fd::set_nonblocking(number.as_raw_fd())?;
@@ -36,7 +39,11 @@ impl EventLoop {
         let stdout = pipe(fd::take_standard(1)?, Source::Output)?;
         let mut signals = context.poller.watch(child_signals()?, Source::Signals);
         signals.want(IN);
-        let session = Session::new(context, Table::new(trees));
+        let api = Api::listen(&context.poller, api_path);
+        if let Err(error) = &api {
+            crate::log!("api.sock: {error}");
+        }
+        let session = Session::new(context, Table::new(trees), api.ok());
         let mut event_loop = EventLoop { session, input: Input::new(), stdin, stdout, signals, rest_until: None };
         event_loop.set_interest();
         Ok(event_loop)

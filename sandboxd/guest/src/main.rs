@@ -1,5 +1,6 @@
 //! `cove-init`: PID 1 of every sandbox. Wiring only; docs/guest-protocol.md is what it implements.
 
+mod api;
 mod calls;
 mod context;
 mod event_loop;
@@ -15,6 +16,7 @@ mod process;
 mod session;
 mod stream;
 mod sys;
+mod transfer;
 mod trees;
 
 use event_loop::EventLoop;
@@ -22,6 +24,7 @@ use std::io;
 use std::path::Path;
 use trees::Trees;
 
+const API_SOCKET: &str = "/run/cove/api.sock";
 /// Where the controller is mounted for the moment that opening it takes.
 const CONTROLLER_PLACE: &str = "/run/cove/.pids";
 /// Outside gVisor, where the controller is shared with the machine, tests choose a name of their own.
@@ -47,5 +50,5 @@ fn serve() -> io::Result<()> {
     }
     let group = std::env::var(GROUP_VARIABLE).unwrap_or_else(|_| "cove".to_owned());
     let trees = Trees::mount(Path::new(CONTROLLER_PLACE), &group);
-    EventLoop::new(trees)?.run()
+    EventLoop::new(trees, Path::new(API_SOCKET))?.run()
 }

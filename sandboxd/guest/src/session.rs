@@ -1,7 +1,7 @@
 //! The session with the host: frames in, to whom they belong; resets.
 
-use crate::calls::handles::Handles;
-use crate::calls::{self};
+use crate::api::{self, Api};
+use crate::calls::{self, handles::Handles};
 use crate::context::{Context, Work};
 use crate::fields::{Malformed, Reader};
 use crate::frame::{kind, open, Header, MARKER_BYTES, MAX_PAYLOAD, PROTOCOL_VERSION};
@@ -10,6 +10,7 @@ use crate::process::table::Table;
 use crate::stream::{Outcome, Stream};
 use crate::sys::errno::EINVAL;
 use crate::sys::poll::{monotonic_ns, realtime_ns, Ready, Source};
+use crate::transfer::{dial, read, write};
 use std::collections::HashMap;
 
 /// Everything the host can reach.
@@ -18,11 +19,15 @@ pub struct Session {
     pub table: Table,
     streams: HashMap<u32, Box<dyn Stream>>,
     handles: Handles,
+    /// `None` where the socket could not be made.
+    api: Option<Api>,
+    /// The host has said the first RESET.
+    begun: bool,
 }
 
 impl Session {
-    pub fn new(context: Context, table: Table) -> Session {
-        Session { context, table, streams: HashMap::new(), handles: Handles::default() }
+    pub fn new(context: Context, table: Table, api: Option<Api>) -> Session {
+        Session { context, table, streams: HashMap::new(), handles: Handles::default(), api, begun: false }
     }
 
     /// Begins a session anew: only processes survive.
@@ -36,6 +41,8 @@ impl Session {
             payload.u32(PROTOCOL_VERSION).u32(MAX_PAYLOAD as u32).u32(processes);
         });
         self.table.reset(&mut self.context);
+        self.begun = true;
+        self.set_api_interest();
     }
 
     /// Handles one frame. The host is no enemy, but a mistake of its must not end the sandbox: it is logged and passed over.
@@ -48,7 +55,7 @@ impl Session {
             kind::ACK => self.ack(header, payload),
             kind::CONTROL => self.table.control(header, payload),
             kind::CLOSE => Ok(self.close(header.stream)),
-            kind::REPLY => Ok(()),
+            kind::REPLY => Ok(self.with(header.stream, |_, _| api::replied(payload))),
             _ => Err(Malformed),
         };
         if let Err(Malformed) = result {
@@ -75,10 +82,13 @@ impl Session {
                 let job = calls::perform(stream, payload, &mut self.handles, context);
                 self.keep(stream, job);
             }
-            other => {
-                context.out.refuse(stream, &Failure::new(EINVAL, format!("no stream kind {other}")));
-                context.out.close(stream);
-            }
+            other => match start(context, other, stream, payload) {
+                Ok(transfer) => self.keep(stream, Some(transfer)),
+                Err(failure) => {
+                    context.out.refuse(stream, &failure);
+                    context.out.close(stream);
+                }
+            },
         }
     }
 
@@ -86,6 +96,29 @@ impl Session {
         if let Some(job) = job {
             self.streams.insert(stream, job);
             self.context.work.add(Work::Stream(stream));
+        }
+    }
+
+    /// Takes in connections of processes in the sandbox.
+    fn accept(&mut self) {
+        if let Some((stream, relay)) = self.api.as_mut().and_then(|api| api.accept(&mut self.context)) {
+            self.streams.insert(stream, relay);
+            self.set_api_interest();
+        }
+    }
+
+    fn set_api_interest(&mut self) {
+        let connections = self.streams.keys().filter(|stream| *stream % 2 == 1).count();
+        if let Some(api) = &mut self.api {
+            api.set_interest(self.begun && connections < api::MOST_CONNECTIONS);
+        }
+    }
+
+    /// Forgets a stream; a connection's place becomes free.
+    fn forget(&mut self, stream: u32) {
+        self.streams.remove(&stream);
+        if stream % 2 == 1 {
+            self.set_api_interest();
         }
     }
 
@@ -119,7 +152,7 @@ impl Session {
 
     fn close(&mut self, stream: u32) {
         self.table.close(stream);
-        self.streams.remove(&stream);
+        self.forget(stream);
     }
 
     /// Lets a stream do something. Frames for one that is gone crossed with its end.
@@ -132,7 +165,7 @@ impl Session {
             Outcome::Wait => (),
             Outcome::Again => self.context.work.add(Work::Stream(number)),
             Outcome::Close | Outcome::Done => {
-                self.streams.remove(&number);
+                self.forget(number);
                 if outcome == Outcome::Close {
                     self.context.out.close(number);
                 }
@@ -147,6 +180,7 @@ impl Session {
             Source::Stream { stream, channel } => {
                 self.with(stream, |stream, context| stream.ready(context, channel, ready.readable, ready.writable));
             }
+            Source::Api => self.accept(),
             _ => (),
         }
     }
@@ -164,5 +198,15 @@ impl Session {
             }
         }
         self.context.work.len() > 0
+    }
+}
+
+/// Starts a stream that is neither process nor call.
+fn start(context: &mut Context, kind: u8, stream: u32, payload: &[u8]) -> Result<Box<dyn Stream>, Failure> {
+    match kind {
+        open::FILE_READ => read::start(context, stream, payload),
+        open::FILE_WRITE => write::start(context, stream, payload),
+        open::DIAL => dial::start(context, stream, payload),
+        _ => Err(Failure::new(EINVAL, format!("no stream kind {kind}"))),
     }
 }

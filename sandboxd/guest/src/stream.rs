@@ -79,6 +79,11 @@ impl ReceiveWindow {
         ReceiveWindow { consumed: 0, acknowledged: 0, window }
     }
 
+    /// Tells the host of a window larger than the initial one.
+    pub fn announce(&self, context: &mut Context, stream: u32, channel: u8) {
+        context.out.ack(stream, channel, 0, self.window);
+    }
+
     /// Counts bytes as consumed; acknowledges them once that is worth a frame.
     pub fn consume(&mut self, context: &mut Context, header: &Header, count: usize) {
         self.consumed += count as u64;

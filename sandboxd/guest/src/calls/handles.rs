@@ -150,22 +150,26 @@ impl Handles {
 }
 
 fn open_file(path: &CString, flags: u32, mode: u32) -> Result<(File, Stat), Failure> {
-    // Looked at first: opening a FIFO would wake up whoever waits at its other end.
-    if let Ok(stat) = stat_at(HERE, path, true) {
-        check_type(path, &stat)?;
-    }
     let has = |bit: u32| flags & bit != 0;
-    let file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
         .read(has(flag::READ))
         .write(has(flag::WRITE))
         .append(has(flag::APPEND))
         .truncate(has(flag::TRUNCATE))
         .create(has(flag::CREATE))
         .create_new(has(flag::EXCLUSIVE) && has(flag::CREATE))
-        .mode(mode & 0o7777)
-        .custom_flags(ffi::O_NONBLOCK | ffi::O_NOCTTY)
-        .open(as_path(path))
-        .map_err(failure(path))?;
+        .mode(mode & 0o7777);
+    open_checked(path, &mut options)
+}
+
+/// Opens what cannot block: regular files, and character devices other than terminals.
+pub fn open_checked(path: &CString, options: &mut OpenOptions) -> Result<(File, Stat), Failure> {
+    // Looked at first: opening a FIFO would wake up whoever waits at its other end.
+    if let Ok(stat) = stat_at(HERE, path, true) {
+        check_type(path, &stat)?;
+    }
+    let file = options.custom_flags(ffi::O_NONBLOCK | ffi::O_NOCTTY).open(as_path(path)).map_err(failure(path))?;
     let stat = stat(file.as_raw_fd()).map_err(failure(path))?;
     check_type(path, &stat)?;
     if stat.is_character_device() && terminal::is_terminal(file.as_raw_fd()) {
@@ -175,7 +179,7 @@ fn open_file(path: &CString, flags: u32, mode: u32) -> Result<(File, Stat), Fail
 }
 
 /// Regular files, and devices, which never block here.
-pub fn check_type(path: &CString, stat: &Stat) -> Result<(), Failure> {
+fn check_type(path: &CString, stat: &Stat) -> Result<(), Failure> {
     if stat.is_regular() || stat.is_character_device() {
         return Ok(());
     }

@@ -1,7 +1,6 @@
 //! Linux error numbers that the guest tells apart or reports by itself.
 
 pub const ENOENT: i32 = 2;
-pub const ESRCH: i32 = 3;
 pub const EBADF: i32 = 9;
 pub const EACCES: i32 = 13;
 pub const EEXIST: i32 = 17;
@@ -12,3 +11,5 @@ pub const EMFILE: i32 = 24;
 pub const ENAMETOOLONG: i32 = 36;
 pub const ENOSYS: i32 = 38;
 pub const ELOOP: i32 = 40;
+pub const ECONNREFUSED: i32 = 111;
+pub const EINPROGRESS: i32 = 115;

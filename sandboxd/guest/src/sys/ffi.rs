@@ -65,6 +65,16 @@ pub const TCGETS: c_ulong = 0x5401;
 pub const CLOCK_MONOTONIC: c_int = 1;
 pub const CLOCK_REALTIME: c_int = 0;
 
+pub const AF_INET: c_int = 2;
+pub const AF_INET6: c_int = 10;
+pub const SOCK_STREAM: c_int = 1;
+pub const SOL_SOCKET: c_int = 1;
+pub const SO_ERROR: c_int = 4;
+pub const SO_PEERCRED: c_int = 17;
+pub const IPPROTO_TCP: c_int = 6;
+pub const TCP_NODELAY: c_int = 1;
+pub const SHUT_WR: c_int = 1;
+
 #[cfg(target_arch = "x86_64")]
 mod number {
     pub const SETGROUPS: i64 = 116;
@@ -176,6 +186,34 @@ pub struct DirectoryEntry {
     pub name: [c_char; 256],
 }
 
+/// `struct sockaddr_in`; port and address in network order.
+#[repr(C)]
+pub struct AddressV4 {
+    pub family: u16,
+    pub port: [u8; 2],
+    pub address: [u8; 4],
+    pub zero: [u8; 8],
+}
+
+/// `struct sockaddr_in6`.
+#[repr(C)]
+pub struct AddressV6 {
+    pub family: u16,
+    pub port: [u8; 2],
+    pub flow: u32,
+    pub address: [u8; 16],
+    pub scope: u32,
+}
+
+/// `struct ucred`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PeerCredentials {
+    pub pid: i32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
 /// `DIR`, opaque.
 pub enum DirectoryStream {}
 
@@ -194,6 +232,12 @@ extern "C" {
     pub fn readdir(stream: *mut DirectoryStream) -> *mut DirectoryEntry;
     pub fn closedir(stream: *mut DirectoryStream) -> c_int;
     pub fn dirfd(stream: *mut DirectoryStream) -> c_int;
+
+    pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    pub fn connect(socket: c_int, address: *const c_void, length: c_uint) -> c_int;
+    pub fn shutdown(socket: c_int, how: c_int) -> c_int;
+    pub fn getsockopt(socket: c_int, level: c_int, option: c_int, value: *mut c_void, length: *mut c_uint) -> c_int;
+    pub fn setsockopt(socket: c_int, level: c_int, option: c_int, value: *const c_void, length: c_uint) -> c_int;
 
     pub fn epoll_create1(flags: c_int) -> c_int;
     pub fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut EpollEvent) -> c_int;

@@ -8,6 +8,7 @@ pub mod ffi;
 pub mod file;
 pub mod poll;
 pub mod process;
+pub mod socket;
 pub mod terminal;
 
 use std::io;

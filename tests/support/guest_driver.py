@@ -1,0 +1,488 @@
+"""A plain, synchronous host side of docs/guest-protocol.md: what it says, byte by byte, and nothing clever.
+
+It is written from the page alone and shares no code with the daemon's channel, so that a misunderstanding in one shows against the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import select
+import struct
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+PREAMBLE: Final = b"COVE GUEST V1\r\n\0"
+HEADER: Final = struct.Struct("<IIBBHQ")
+MAX_PAYLOAD: Final = 262_144
+INITIAL_WINDOW: Final = 262_144
+WINDOW: Final = 1 << 20
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+HELLO, RESET, STATE, PING, PONG = 0x01, 0x02, 0x03, 0x04, 0x05
+OPEN, REPLY, DATA, EOF, ACK, CONTROL, EVENT, CLOSE = 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17
+PROCESS, CALL, FILE_READ, FILE_WRITE, TAR_EXTRACT, TAR_CREATE, WATCH, DIAL, API = 1, 2, 3, 4, 5, 6, 7, 8, 16
+
+
+def text(value: str | bytes) -> bytes:
+    """A ``str`` field."""
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("<I", len(data)) + data
+
+
+def list_(values: Iterable[str | bytes]) -> bytes:
+    """A ``list<str>`` field."""
+    items = [text(value) for value in values]
+    return struct.pack("<I", len(items)) + b"".join(items)
+
+
+def map_(values: Mapping[str, str]) -> bytes:
+    """A ``map`` field."""
+    return struct.pack("<I", len(values)) + b"".join(text(key) + text(value) for key, value in values.items())
+
+
+class Fields:
+    """Takes fields from the front of a payload; :meth:`end` insists that it is consumed."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._position = 0
+
+    def take(self, layout: str) -> tuple[int, ...]:
+        """Integers, in :mod:`struct` letters."""
+        values = struct.unpack_from("<" + layout, self._payload, self._position)
+        self._position += struct.calcsize("<" + layout)
+        return values
+
+    def text(self) -> bytes:
+        (length,) = self.take("I")
+        data = self._payload[self._position : self._position + length]
+        assert len(data) == length
+        self._position += length
+        return data
+
+    def more(self) -> bool:
+        return self._position < len(self._payload)
+
+    def end(self) -> None:
+        assert not self.more(), self._payload[self._position :]
+
+
+@dataclass(frozen=True)
+class Frame:
+    kind: int
+    stream: int
+    channel: int
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Stat:
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    inode: int
+    links: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Stat:
+        return cls(*fields.take("IIIQqQI"))
+
+
+@dataclass(frozen=True)
+class Exit:
+    """EVENT 1 of a process, or the end of its STATE."""
+
+    killed: bool
+    number: int
+    timed_out: bool
+    took_ms: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Exit:
+        cause, number, flags, took_ms = fields.take("BiBQ")
+        return cls(cause == 1, number, bool(flags & 1), took_ms)
+
+
+@dataclass(frozen=True)
+class State:
+    """A process as HELLO's STATE frames tell it."""
+
+    stream: int
+    exec_id: str
+    pid: int
+    pty: bool
+    stdin_closed: bool
+    stdin_taken: int
+    held: tuple[int, int]
+    exit: Exit | None
+
+    @classmethod
+    def read(cls, payload: bytes) -> State:
+        fields = Fields(payload)
+        (stream,) = fields.take("I")
+        exec_id = fields.text().decode()
+        pid, flags, stdin_taken, stdout, stderr = fields.take("IBQQQ")
+        exit_ = Exit.read(fields) if flags & 2 else None
+        fields.end()
+        return cls(stream, exec_id, pid, bool(flags & 1), bool(flags & 4), stdin_taken, (stdout, stderr), exit_)
+
+
+class GuestFailure(OSError):
+    """A REPLY or error EVENT: errno and the guest's text."""
+
+
+def failure(fields: Fields, number: int) -> GuestFailure:
+    message = fields.text().decode()
+    fields.end()
+    return GuestFailure(number, message)
+
+
+@dataclass
+class Exec:
+    """A started process and what it wrote so far."""
+
+    stream: int
+    pid: int
+    output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
+    ended: set[int] = field(default_factory=set)
+    exit: Exit | None = None
+
+    @property
+    def stdout(self) -> bytes:
+        return bytes(self.output[1])
+
+    @property
+    def stderr(self) -> bytes:
+        return bytes(self.output[2])
+
+
+class Driver:
+    """The host's end of one guest.
+
+    Args: to_guest, from_guest: descriptors of the two FIFOs, opened read-write and non-blocking.
+    """
+
+    def __init__(self, to_guest: int, from_guest: int) -> None:
+        self.to_guest = to_guest
+        self.from_guest = from_guest
+        self.marker = secrets.token_bytes(32)
+        self._received = bytearray()
+        self._frames: dict[int, deque[Frame]] = defaultdict(deque)
+        self._next_stream = 2
+
+    # --- bytes ----------------------------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes, timeout_s: float = 15) -> None:
+        """Write raw bytes; what comes meanwhile is kept, so that two full FIFOs cannot wait for each other."""
+        view = memoryview(data)
+        deadline = time.monotonic() + timeout_s
+        while view:
+            readable, writable, _ = select.select([self.from_guest], [self.to_guest], [], deadline - time.monotonic())
+            assert readable or writable, "the guest takes no bytes"
+            if readable:
+                self._received += os.read(self.from_guest, 1 << 20)
+            if writable:
+                try:
+                    view = view[os.write(self.to_guest, view) :]
+                except BlockingIOError:
+                    # A small write needs a whole free page.
+                    select.select([self.from_guest], [], [], 0.001)
+
+    def _fill(self, deadline: float) -> None:
+        readable, _, _ = select.select([self.from_guest], [], [], max(0, deadline - time.monotonic()))
+        if not readable:
+            raise TimeoutError("nothing came from the guest")
+        self._received += os.read(self.from_guest, 1 << 20)
+
+    def send(self, kind: int, stream: int, channel: int = 0, offset: int = 0, payload: bytes = b"") -> None:
+        self.write(HEADER.pack(len(payload), stream, kind, channel, 0, offset) + payload)
+
+    def _next_frame(self, deadline: float) -> Frame:
+        while True:
+            if len(self._received) >= HEADER.size:
+                length, stream, kind, channel, reserved, offset = HEADER.unpack_from(self._received)
+                assert length <= MAX_PAYLOAD and reserved == 0, "the guest's bytes are no frame"
+                if len(self._received) >= HEADER.size + length:
+                    payload = bytes(self._received[HEADER.size : HEADER.size + length])
+                    del self._received[: HEADER.size + length]
+                    return Frame(kind, stream, channel, offset, payload)
+            self._fill(deadline)
+
+    def receive(self, stream: int, timeout_s: float = 15) -> Frame:
+        """The next frame of one stream; others wait for their turn."""
+        deadline = time.monotonic() + timeout_s
+        while not self._frames[stream]:
+            frame = self._next_frame(deadline)
+            self._frames[frame.stream].append(frame)
+        return self._frames[stream].popleft()
+
+    def receive_any(self, timeout_s: float = 15) -> Frame:
+        """The next frame, of whatever stream."""
+        for waiting in self._frames.values():
+            if waiting:
+                return waiting.popleft()
+        return self._next_frame(time.monotonic() + timeout_s)
+
+    def silent(self, for_s: float) -> bool:
+        """Whether nothing at all came in the given time."""
+        try:
+            frame = self.receive_any(for_s)
+        except TimeoutError:
+            return True
+        self._frames[frame.stream].appendleft(frame)
+        return False
+
+    # --- session --------------------------------------------------------------------------------------------------------------------
+
+    def greet(self) -> list[State]:
+        return self._begin(PREAMBLE + self.marker)
+
+    def reset(self) -> list[State]:
+        return self._begin(self.marker)
+
+    def _begin(self, prefix: bytes, timeout_s: float = 15) -> list[State]:
+        host_marker = secrets.token_bytes(32)
+        self._frames.clear()
+        self.write(prefix + HEADER.pack(32, 0, RESET, 0, 0, 0) + host_marker)
+        deadline = time.monotonic() + timeout_s
+        while (at := self._received.find(host_marker)) < 0:
+            self._fill(deadline)
+        del self._received[: at + 32]
+        hello = self._next_frame(deadline)
+        assert (hello.kind, hello.stream) == (HELLO, 0)
+        version, most, count = struct.unpack("<III", hello.payload)
+        assert (version, most) == (1, MAX_PAYLOAD)
+        states = [self._next_frame(deadline) for _ in range(count)]
+        assert all((frame.kind, frame.stream) == (STATE, 0) for frame in states)
+        found = [State.read(frame.payload) for frame in states]
+        self._next_stream = max([0, *(state.stream for state in found)]) + 2
+        return found
+
+    def ping(self) -> tuple[int, int]:
+        """The guest's two clocks, in ns."""
+        token = secrets.randbits(64)
+        self.send(PING, 0, offset=token)
+        frame = self.receive(0)
+        assert (frame.kind, frame.offset) == (PONG, token)
+        monotonic_ns, realtime_ns = struct.unpack("<QQ", frame.payload)
+        return monotonic_ns, realtime_ns
+
+    def open(self, kind: int, payload: bytes) -> int:
+        stream = self._next_stream
+        self._next_stream += 2
+        self.send(OPEN, stream, kind, payload=payload)
+        return stream
+
+    def reply(self, stream: int) -> Fields:
+        """The stream's REPLY. Raises: GuestFailure."""
+        frame = self.receive(stream)
+        assert frame.kind == REPLY, frame
+        fields = Fields(frame.payload)
+        (number,) = fields.take("I")
+        if number:
+            raise failure(fields, number)
+        return fields
+
+    def close(self, stream: int) -> None:
+        self.send(CLOSE, stream)
+
+    # --- processes ------------------------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        argv: Sequence[str | bytes],
+        *,
+        exec_id: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        user: str = "",
+        pty: tuple[int, int] | None = None,
+        null_stdin: bool = False,
+        timeout_ms: int = 0,
+        max_tasks: int = 0,
+    ) -> Exec:
+        """Start a process; ``env`` is the whole environment but for a PATH."""
+        rows, columns = pty or (0, 0)
+        payload = text(exec_id or secrets.token_hex(8)) + list_(argv) + map_({"PATH": PATH, **(env or {})}) + text(cwd) + text(user)
+        payload += struct.pack("<BHHQI", bool(pty) | null_stdin << 1, rows, columns, timeout_ms, max_tasks)
+        stream = self.open(PROCESS, payload)
+        fields = self.reply(stream)
+        (pid,) = fields.take("I")
+        fields.end()
+        return Exec(stream, pid, ended={2} if pty else set())
+
+    def step(self, process: Exec, timeout_s: float = 15) -> Frame:
+        """Take one frame of a process in, acknowledging what it brings."""
+        frame = self.receive(process.stream, timeout_s)
+        if frame.kind == DATA:
+            output = process.output[frame.channel]
+            assert frame.offset == len(output) and frame.channel not in process.ended
+            output += frame.payload
+            self.acknowledge(process.stream, frame.channel, len(output))
+        elif frame.kind == EOF:
+            assert frame.offset == len(process.output[frame.channel])
+            process.ended.add(frame.channel)
+        elif frame.kind == EVENT:
+            assert frame.channel == 1 and process.ended == {1, 2}, "EXIT comes last"
+            fields = Fields(frame.payload)
+            process.exit = Exit.read(fields)
+            fields.end()
+        return frame
+
+    def acknowledge(self, stream: int, channel: int, offset: int, window: int = WINDOW) -> None:
+        self.send(ACK, stream, channel, offset, struct.pack("<Q", offset + window))
+
+    def wait(self, process: Exec, timeout_s: float = 15) -> Exit:
+        """Everything up to EXIT, then forget the process."""
+        deadline = time.monotonic() + timeout_s
+        while process.exit is None:
+            self.step(process, deadline - time.monotonic())
+        self.close(process.stream)
+        return process.exit
+
+    def run(self, argv: Sequence[str | bytes], timeout_s: float = 15, **options: object) -> Exec:
+        process = self.start(argv, **options)  # type: ignore[arg-type]  # passed through
+        self.wait(process, timeout_s)
+        return process
+
+    def shell(self, script: str, **options: object) -> str:
+        """What a script printed; it must succeed."""
+        process = self.run(["sh", "-c", script], **options)  # type: ignore[arg-type]  # passed through
+        assert process.exit == Exit(False, 0, False, process.exit.took_ms if process.exit else 0), (process.exit, process.stderr)
+        return process.stdout.decode()
+
+    def write_stdin(self, process: Exec, data: bytes, offset: int = 0, *, eof: bool = True) -> None:
+        """Send stdin as the guest's window allows, taking the process's frames in meanwhile."""
+        limit, position, view = INITIAL_WINDOW, 0, memoryview(data)
+        while position < len(data):
+            if offset + position >= limit:
+                frame = self.step(process)
+                if frame.kind == ACK:
+                    assert frame.channel == 0 and frame.offset <= offset + position
+                    (limit,) = struct.unpack("<Q", frame.payload)
+                continue
+            count = min(65_536, limit - offset - position, len(data) - position)
+            self.send(DATA, process.stream, 0, offset + position, bytes(view[position : position + count]))
+            position += count
+        if eof:
+            self.send(EOF, process.stream, 0, offset + len(data))
+
+    def signal(self, process: Exec, number: int, *, tree: bool = False) -> None:
+        self.send(CONTROL, process.stream, 1, payload=bytes([number, tree]))
+
+    # --- calls ----------------------------------------------------------------------------------------------------------------------
+
+    def call(self, operation: int, arguments: bytes) -> Fields:
+        """One CALL. Raises: GuestFailure."""
+        return self.reply(self.open(CALL, bytes([operation]) + arguments))
+
+    def stat(self, path: str | bytes, *, follow: bool = False) -> tuple[Stat, bytes]:
+        fields = self.call(1, text(path) + bytes([follow]))
+        found = Stat.read(fields), fields.text()
+        fields.end()
+        return found
+
+    def exists(self, path: str | bytes) -> bool:
+        try:
+            self.stat(path)
+        except GuestFailure as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return True
+
+    def list_directory(self, path: str | bytes) -> list[tuple[bytes, Stat]]:
+        stream = self.open(CALL, b"\x02" + text(path))
+        entries: list[tuple[bytes, Stat]] = []
+        while (frame := self.receive(stream)).kind == EVENT:
+            assert frame.channel == 1 and len(frame.payload) <= 65_536
+            fields = Fields(frame.payload)
+            entries += [(fields.text(), Stat.read(fields)) for _ in range(fields.take("I")[0])]
+            fields.end()
+        fields = Fields(frame.payload)
+        (number,) = fields.take("I")
+        if number:
+            raise failure(fields, number)
+        assert fields.take("Q") == (len(entries),)
+        return entries
+
+    def remove(self, path: str | bytes, *, recursive: bool = False) -> None:
+        self.call(4, text(path) + bytes([recursive])).end()
+
+    def make_directory(self, path: str | bytes, mode: int = 0o755, *, parents: bool = False) -> None:
+        self.call(3, text(path) + struct.pack("<IB", mode, parents)).end()
+
+    # --- transfers ------------------------------------------------------------------------------------------------------------------
+
+    def send_bytes(self, stream: int, data: bytes) -> int:
+        """DATA and EOF of a writing transfer. Returns: what the guest counted. Raises: GuestFailure."""
+        limit, position, view = INITIAL_WINDOW, 0, memoryview(data)
+        while position < len(data):
+            while self._frames[stream] or position >= limit:
+                frame = self.receive(stream)
+                if frame.kind != ACK:
+                    return self._result(frame)
+                (limit,) = struct.unpack("<Q", frame.payload)
+            count = min(MAX_PAYLOAD, limit - position, len(data) - position)
+            self.send(DATA, stream, 0, position, bytes(view[position : position + count]))
+            position += count
+        self.send(EOF, stream, 0, len(data))
+        while (frame := self.receive(stream)).kind == ACK:
+            pass
+        return self._result(frame)
+
+    def _result(self, frame: Frame) -> int:
+        assert frame.kind == EVENT, frame
+        fields = Fields(frame.payload)
+        assert self.receive(frame.stream).kind == CLOSE
+        if frame.channel == 1:
+            raise failure(fields, fields.take("I")[0])
+        (count,) = fields.take("Q")
+        fields.end()
+        return count
+
+    def receive_bytes(self, stream: int, window: int = WINDOW) -> bytes:
+        """DATA up to EOF and CLOSE of a reading transfer. Raises: GuestFailure."""
+        data = bytearray()
+        ended = False
+        while (frame := self.receive(stream)).kind != CLOSE:
+            if frame.kind == EVENT:
+                fields = Fields(frame.payload)
+                raise failure(fields, fields.take("I")[0])
+            assert frame.offset == len(data) and frame.channel == 1 and not ended
+            data += frame.payload
+            ended = frame.kind == EOF
+            if not ended:
+                self.acknowledge(stream, 1, len(data), window)
+        assert ended
+        return bytes(data)
+
+    def write_file(self, path: str | bytes, data: bytes, mode: int = 0o644, *, parents: bool = False, append: bool = False) -> int:
+        stream = self.open(FILE_WRITE, text(path) + struct.pack("<IB", mode, parents | append << 1))
+        self.reply(stream).end()
+        return self.send_bytes(stream, data)
+
+    def read_file(self, path: str | bytes, offset: int = 0, length: int = 2**64 - 1) -> bytes:
+        stream = self.open(FILE_READ, text(path) + struct.pack("<QQ", offset, length))
+        fields = self.reply(stream)
+        Stat.read(fields)
+        fields.end()
+        return self.receive_bytes(stream)
+
+    def extract(self, path: str, archive: bytes) -> int:
+        stream = self.open(TAR_EXTRACT, text(path))
+        self.reply(stream).end()
+        return self.send_bytes(stream, archive)
+
+    def archive(self, path: str, *, own_name: bool = False) -> bytes:
+        stream = self.open(TAR_CREATE, text(path) + bytes([own_name]))
+        Stat.read(self.reply(stream))
+        return self.receive_bytes(stream)
