@@ -16,6 +16,7 @@ import structlog
 
 from cove.exception import InternalFailure
 from cove.types import NodeId, new_id
+from sandboxd import programs
 from sandboxd.assembly import INIT_PATH
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
@@ -169,10 +170,8 @@ async def _identity(settings: NodeSettings, node_id: NodeId, bound: Bound) -> Id
 
 
 async def _runsc_version(runsc: Path) -> str:
-    process = await asyncio.create_subprocess_exec(runsc, "--version", stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL)
-    async with asyncio.timeout(VERSION_S):
-        stdout, _ = await process.communicate()
-    words = stdout.decode("ascii", "replace").split()
+    finished = await programs.capture([str(runsc), "--version"], timeout_s=VERSION_S)
+    words = finished.stdout.decode("ascii", "replace").split()
     if len(words) < 3:
         raise InternalFailure(f"{runsc} does not tell its version.", remedy="`cove doctor` checks it.")
     return words[2]

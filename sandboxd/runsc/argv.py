@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
+
+PID_FILE: Final = "pid"
 
 
 class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +40,9 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
         return [*options, *arguments]
 
     def create(self, sandbox_id: str, bundle: Path, *, network: bool) -> list[str]:
-        return self.command("create", f"--bundle={bundle}", sandbox_id, network=network, log=bundle / "runsc.log")
+        """Writes the sentry's pid to ``pid`` in the bundle."""
+        arguments = [f"--bundle={bundle}", f"--pid-file={bundle / PID_FILE}"]
+        return self.command("create", *arguments, sandbox_id, network=network, log=bundle / "runsc.log")
 
     def start(self, sandbox_id: str, bundle: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
         return [*prefix, *self.command("start", sandbox_id, network=network, log=bundle / "runsc.log")]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from cove.types import SandboxId
-from sandboxd.runsc.argv import RunscOptions
+from sandboxd import programs
+from sandboxd.runsc.argv import PID_FILE, RunscOptions
 from sandboxd.runsc.parse import State, failure_text, parse_list, parse_state
 from sandboxd.runsc.spec import build_spec
 from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
@@ -26,49 +25,36 @@ class RunscRuntime:
 
     def __init__(self, options: RunscOptions) -> None:
         self._options = options
+        self._sentries: dict[SandboxId, int] = {}
+        """pidfds of the sentries that this object started: their deaths are seen without asking runsc."""
         options.root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def create(self, container: Container, *, stdin: int, stdout: int) -> None:
-        bundle = container.directory
-        if any(name.startswith(f"{container.sandbox_id}_") for name in _state_files(self._options.root)):
+        bundle, sandbox_id = container.directory, container.sandbox_id
+        if any(name.startswith(f"{sandbox_id}_") for name in _state_files(self._options.root)):
             # runsc itself would clean up after the refused creation: by destroying the container that has the id.
-            raise RuntimeFailed(f"container {container.sandbox_id} exists")
+            raise RuntimeFailed(f"container {sandbox_id} exists")
         (bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(container)))
-        argv = self._options.create(container.sandbox_id, bundle, network=container.netns is not None)
-        with (bundle / "guest.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(*argv, stdin=stdin, stdout=stdout, stderr=log)
-            await self._finish(process, "create", bundle / "guest.log", bundle)
+        argv = self._options.create(sandbox_id, bundle, network=container.netns is not None)
+        await self._run(argv, "create", bundle, stdin=stdin, stdout=stdout)
+        self._sentries[sandbox_id] = os.pidfd_open(int((bundle / PID_FILE).read_text()))
 
     async def start(self, container: Container) -> None:
-        bundle = container.directory
-        argv = self._options.start(
-            container.sandbox_id, bundle, network=container.netns is not None, prefix=container.start_prefix if container.netns else ()
-        )
-        with (bundle / "start.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
-            await self._finish(process, "start", bundle / "start.log", bundle)
+        bundle, network = container.directory, container.netns is not None
+        argv = self._options.start(container.sandbox_id, bundle, network=network, prefix=container.start_prefix)
+        await self._run(argv, "start", bundle)
 
     async def status(self, sandbox_id: SandboxId) -> ContainerStatus | None:
         state = await self._state(sandbox_id)
         return state.status if state else None
 
     async def died(self, sandbox_id: SandboxId) -> None:
-        state = await self._state(sandbox_id)
-        if state is None or state.status is ContainerStatus.STOPPED or not state.pid:
+        pidfd = os.dup(self._sentries[sandbox_id]) if sandbox_id in self._sentries else await self._open_sentry(sandbox_id)
+        if pidfd is None:
             return
         try:
-            pidfd = os.pidfd_open(state.pid)
-        except ProcessLookupError:
-            return
-        loop = asyncio.get_running_loop()
-        gone = asyncio.Event()
-        loop.add_reader(pidfd, gone.set)
-        try:
-            again = await self._state(sandbox_id)
-            if again is not None and again.pid == state.pid:
-                await gone.wait()
+            await programs.pidfd_ended(pidfd)
         finally:
-            loop.remove_reader(pidfd)
             os.close(pidfd)
 
     async def pause(self, sandbox_id: SandboxId) -> None:
@@ -78,60 +64,72 @@ class RunscRuntime:
         await self._simple("resume", sandbox_id)
 
     async def delete(self, sandbox_id: SandboxId) -> None:
-        code, _, stderr = await self._capture(self._options.simple("delete", "--force", sandbox_id))
-        if code != 0 and sandbox_id in await self.list_():
-            raise RuntimeFailed(f"runsc delete failed: {failure_text(b'', stderr)}")
+        pidfd = self._sentries.pop(sandbox_id, None)
+        if pidfd is not None:
+            os.close(pidfd)
+        finished = await self._capture(self._options.simple("delete", "--force", sandbox_id))
+        if finished.code != 0 and sandbox_id in await self.list_():
+            raise RuntimeFailed(f"runsc delete failed: {failure_text(b'', finished.stderr)}")
 
     async def list_(self) -> frozenset[SandboxId]:
-        code, stdout, stderr = await self._capture(self._options.simple("list", "--quiet"))
-        if code != 0:
-            raise RuntimeFailed(f"runsc list failed: {failure_text(b'', stderr)}")
+        finished = await self._capture(self._options.simple("list", "--quiet"))
+        if finished.code != 0:
+            raise RuntimeFailed(f"runsc list failed: {failure_text(b'', finished.stderr)}")
         half_made = {name.split("_")[0] for name in _state_files(self._options.root)}
-        return frozenset(SandboxId(name) for name in {*parse_list(stdout), *half_made})
+        return frozenset(SandboxId(name) for name in {*parse_list(finished.stdout), *half_made})
 
     # --- helpers ---------------------------------------------------------------------------------------------------------------------
 
-    async def _state(self, sandbox_id: SandboxId) -> State | None:
-        code, stdout, _ = await self._capture(self._options.simple("state", sandbox_id))
-        if code != 0:
+    async def _open_sentry(self, sandbox_id: SandboxId) -> int | None:
+        """A pidfd of a sentry that another daemon started; None if it is gone.
+
+        The pid could be another's by the time it is opened: so runsc is asked again afterwards.
+        """
+        state = await self._state(sandbox_id)
+        if state is None or not state.pid:
             return None
-        state = parse_state(stdout)
+        try:
+            pidfd = os.pidfd_open(state.pid)
+        except ProcessLookupError:
+            return None
+        again = await self._state(sandbox_id)
+        if again is None or again.pid != state.pid:
+            os.close(pidfd)
+            return None
+        return pidfd
+
+    async def _state(self, sandbox_id: SandboxId) -> State | None:
+        finished = await self._capture(self._options.simple("state", sandbox_id))
+        if finished.code != 0:
+            return None
+        state = parse_state(finished.stdout)
         return state if state.pid == 0 or is_running(state.pid) else State(state.id, ContainerStatus.STOPPED)
 
     async def _simple(self, verb: str, sandbox_id: SandboxId) -> None:
-        code, _, stderr = await self._capture(self._options.simple(verb, sandbox_id))
+        finished = await self._capture(self._options.simple(verb, sandbox_id))
+        if finished.code != 0:
+            raise RuntimeFailed(f"runsc {verb} failed: {failure_text(b'', finished.stderr)}")
+
+    async def _capture(self, argv: Sequence[str]) -> programs.Finished:
+        try:
+            return await programs.capture(argv, timeout_s=COMMAND_TIMEOUT_S)
+        except TimeoutError:
+            raise _hung() from None
+
+    async def _run(self, argv: Sequence[str], verb: str, bundle: Path, **descriptors: int) -> None:
+        """A command on a bundle. The sentry inherits stderr from ``create``: so that goes to a file, never to a pipe."""
+        output, log = bundle / f"{verb}.stderr", bundle / "runsc.log"
+        with output.open("ab") as stderr:
+            try:
+                code = await programs.run(argv, timeout_s=COMMAND_TIMEOUT_S, stderr=stderr.fileno(), **descriptors)
+            except TimeoutError:
+                raise _hung() from None
         if code != 0:
-            raise RuntimeFailed(f"runsc {verb} failed: {failure_text(b'', stderr)}")
-
-    async def _capture(self, argv: Sequence[str]) -> tuple[int, bytes, bytes]:
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-        async with _killed_unless_done(process):
-            stdout, stderr = await process.communicate()
-        return process.returncode or 0, stdout, stderr
-
-    async def _finish(self, process: asyncio.subprocess.Process, verb: str, output: Path, bundle: Path) -> None:
-        async with _killed_unless_done(process):
-            code = await process.wait()
-        if code != 0:
-            log = bundle / "runsc.log"
-            text = failure_text(log.read_bytes() if log.exists() else b"", output.read_bytes())
-            raise RuntimeFailed(f"runsc {verb} failed: {text}")
+            raise RuntimeFailed(f"runsc {verb} failed: {failure_text(log.read_bytes() if log.exists() else b'', output.read_bytes())}")
 
 
-@contextlib.asynccontextmanager
-async def _killed_unless_done(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """Bound a command in time; never leave it behind, also when the caller is cancelled."""
-    try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            yield
-    except TimeoutError:
-        raise RuntimeFailed(f"runsc did not answer within {COMMAND_TIMEOUT_S:g} s") from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
+def _hung() -> RuntimeFailed:
+    return RuntimeFailed(f"runsc did not answer within {COMMAND_TIMEOUT_S:g} s")
 
 
 def _state_files(root: Path) -> Iterator[str]:

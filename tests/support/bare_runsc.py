@@ -16,8 +16,7 @@ from sandboxd import settings
 from sandboxd.assembly import INIT_PATH
 from sandboxd.base_image import BaseImages
 from sandboxd.rootfs import RootfsMounts
-from sandboxd.runsc.argv import RunscOptions
-from sandboxd.runsc.parse import parse_state
+from sandboxd.runsc.argv import PID_FILE, RunscOptions
 from sandboxd.runsc.run import RunscRuntime
 from sandboxd.runtime import Container
 from sandboxd.storage_pool import Upper
@@ -71,8 +70,7 @@ class BareRunsc:
 
     async def kill(self, sandbox_id: SandboxId) -> None:
         """SIGKILL to the sentry."""
-        _, stdout, _ = await self.runtime()._capture(self._options.simple("state", sandbox_id))
-        os.kill(parse_state(stdout).pid, signal.SIGKILL)
+        os.kill(int((self._directory / sandbox_id / PID_FILE).read_text()), signal.SIGKILL)
 
     async def _clean(self) -> None:
         runtime = self.runtime()
