@@ -98,7 +98,8 @@ class ControlApi:
         return control_pb2.TokenRevokeResponse()
 
     async def node_list(self, caller: Caller, request: control_pb2.NodeListRequest) -> control_pb2.NodeListResponse:
-        return control_pb2.NodeListResponse(nodes=[await self._node_info(node) for node in self._nodes.list_()])
+        counts = await self._db.sandboxes.count_unstopped()
+        return control_pb2.NodeListResponse(nodes=[self._node_info(node, counts.get(node.node_id, 0)) for node in self._nodes.list_()])
 
     async def app_lookup(self, caller: Caller, request: control_pb2.AppLookupRequest) -> control_pb2.AppLookupResponse:
         name, environment = check_app_name(request.name), self._environment_of(request.environment)
@@ -147,12 +148,12 @@ class ControlApi:
     def _environment_of(self, name: str) -> str:
         return check_environment_name(name) if name else self._environment
 
-    async def _node_info(self, node: Node) -> control_pb2.NodeInfo:
+    def _node_info(self, node: Node, sandboxes: int) -> control_pb2.NodeInfo:
         return control_pb2.NodeInfo(
             node_id=node.node_id,
             state=self._nodes.health(node),
             last_seen_at=node.last_seen_at,
-            sandboxes=len(await self._db.sandboxes.unstopped_on(node.node_id)),
+            sandboxes=sandboxes,
             capacity=from_capacity(node.record.capacity),
             reserved=from_capacity(node.reserved),
             version=node.record.version,

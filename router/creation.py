@@ -161,7 +161,8 @@ class Creation:
             return await asyncio.shield(running)
         outcome = self._begin(record.sandbox_id)
         try:
-            record = await self._admit(plan, record, [record.node_id, *self._others(plan, record)])
+            if not await self._has_landed(record):
+                record = await self._admit(plan, record, [record.node_id, *self._others(plan, record)])
             outcome.set_result(record)
         except Exception as error:
             outcome.set_exception(error)
@@ -169,6 +170,19 @@ class Creation:
         finally:
             self._end(record.sandbox_id)
         return record
+
+    async def _has_landed(self, record: SandboxRecord) -> bool:
+        """Whether the recorded node has the sandbox already.
+
+        Raises:  InternalFailure: it cannot be asked. It may well run it, so nothing is moved or undone until it is heard of or lost.
+        """
+        try:
+            await self._client.status(self._nodes.get(record.node_id), record.sandbox_id)
+        except NotFoundError:
+            return False
+        except Error as error:
+            raise InternalFailure("The sandbox's node does not answer.", remedy="Try again with the same key.") from error
+        return True
 
     def _others(self, plan: Plan, record: SandboxRecord) -> list[NodeId]:
         try:

@@ -92,6 +92,9 @@ class SandboxStore(Protocol):
     async def unstopped_on(self, node_id: NodeId) -> list[SandboxRecord]:
         """Every sandbox of a node that has not stopped."""
 
+    async def count_unstopped(self) -> Mapping[NodeId, int]:
+        """How many sandboxes each node has that have not stopped; nodes without any are left out."""
+
     async def purge(self, ended_before: float, limit: int) -> int:
         """Delete up to ``limit`` sandboxes that ended before; returns how many."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,14 @@ class FakeNode:
     """One simulated node. ``refusal`` makes creates fail; ``gate`` holds them; ``drop_answers`` does the work but loses the answer."""
 
     def __init__(
-        self, node_id: str, router_address: str, join_token: str, *, cpu_millis: int = 64_000, memory_bytes: int = 64 << 30
+        self,
+        node_id: str,
+        router_address: str,
+        join_token: str,
+        *,
+        cpu_millis: int = 64_000,
+        memory_bytes: int = 64 << 30,
+        http_url: str = "http://127.0.0.1:1",
     ) -> None:
         self.node_id = node_id
         self.capacity = common_pb2.Resources(cpu_request_millis=cpu_millis, memory_request_bytes=memory_bytes)
@@ -43,7 +50,7 @@ class FakeNode:
         self.session = ""
         self.sequence = 0
         self.address = ""
-        self.http_url = "http://127.0.0.1:1"
+        self.http_url = http_url
         self._router_address, self._join_token = router_address, join_token
         self._public_key: Ed25519PublicKey | None = None
         self.server: grpc.aio.Server | None = None
@@ -196,10 +203,12 @@ class FakeNode:
 
 
 @asynccontextmanager
-async def fake_node(node_id: str, router_address: str, join_token: str, **options: Any) -> AsyncIterator[FakeNode]:
+async def fake_node(
+    node_id: str, router_address: str, join_token: str, *, extra: Sequence[grpc.GenericRpcHandler[Any, Any]] = (), **options: Any
+) -> AsyncIterator[FakeNode]:
     """A node that has joined and reported once."""
     node = FakeNode(node_id, router_address, join_token, **options)
-    await node.listen()
+    await node.listen(*extra)
     try:
         await node.register()
         await node.report(complete=True)

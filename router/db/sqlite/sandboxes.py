@@ -75,6 +75,9 @@ class SqliteSandboxes:
     async def unstopped_on(self, node_id: NodeId) -> list[SandboxRecord]:
         return self._read(f"{_SELECT} WHERE node_id = ? AND state <> 4", (node_id,))
 
+    async def count_unstopped(self) -> Mapping[NodeId, int]:
+        return dict(self._reader.execute("SELECT node_id, count(*) FROM sandboxes WHERE state <> 4 GROUP BY node_id"))
+
     async def purge(self, ended_before: float, limit: int) -> int:
         def delete(db: sqlite3.Connection) -> int:
             sql = "SELECT sandbox_id FROM sandboxes WHERE state = 4 AND ended_at < ? ORDER BY ended_at LIMIT ?"

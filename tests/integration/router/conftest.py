@@ -37,6 +37,7 @@ class Cluster:
 
     def __init__(self, router: Router, settings: RouterSettings, clock: Clock, stack: AsyncExitStack) -> None:
         self.router, self.settings, self.clock, self._stack = router, settings, clock, stack
+        self.nodes: dict[str, FakeNode] = {}
         self.credentials = msgspec.json.decode((settings.router_dir / FILE_NAME).read_bytes(), type=Credentials)
         self.client = self.new_client(self.credentials)
 
@@ -47,7 +48,13 @@ class Cluster:
 
     async def node(self, node_id: str = "node-a", **options: Any) -> FakeNode:
         join_token = (self.settings.router_dir / "join-token").read_text()
-        return await self._stack.enter_async_context(fake_node(node_id, self.router.grpc_address, join_token, **options))
+        node = await self._stack.enter_async_context(fake_node(node_id, self.router.grpc_address, join_token, **options))
+        self.nodes[node_id] = node
+        return node
+
+    @property
+    def http(self) -> str:
+        return f"http://{self.router.http_address}"
 
     async def round(self) -> None:
         await self.router.parts.reconciler.round()
