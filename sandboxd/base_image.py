@@ -28,7 +28,7 @@ import msgspec
 from cove.exception import Error, InvalidError, NotFoundError
 from cove.wire.common_pb2 import ImageRef
 from sandboxd import image_build, settings
-from sandboxd.image_build import Progress
+from sandboxd.contained import Progress, ignore
 from sandboxd.image_recipe import DEBIAN_PYTHONS, DEFAULT_ENV, ImageRecord, Recipe, image_id
 
 LOCK_POLL_S: Final = 0.1
@@ -51,7 +51,7 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
 class BaseImages:
     """The cache of base images in ``directory``. Calls for the same image at the same time share one build."""
 
-    def __init__(self, directory: Path, *, progress: Progress = lambda line: None) -> None:
+    def __init__(self, directory: Path, *, progress: Progress = ignore) -> None:
         self._directory = directory
         self._progress = progress
         self._digests: dict[tuple[int, ...], str] = {}

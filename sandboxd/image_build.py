@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import sys
 import tempfile
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from cove.exception import Error, InvalidError, RemoteError
+from cove.exception import InvalidError, RemoteError
 from sandboxd import apt_sources, image_recipe
+from sandboxd.contained import Progress, run_contained
 from sandboxd.image_recipe import Recipe
 
 HOOKS: Final = Path(__file__).parent / "host"
 HOOK_NAMES: Final = ("image-setup.sh", "image-customize.sh")
-KEPT_LINES: Final = 12
-"""Last lines of a failed program's output that its error carries."""
-
-_LINE_LIMIT: Final = 64 * 1024
 _ENVIRONMENT: Final = ("PATH", "HOME", "APT_CONFIG", "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
-
-Progress = Callable[[str], None]
 
 
 def hook_text() -> str:
@@ -65,7 +57,7 @@ async def unpack(file: Path, target: Path) -> tuple[str, ...]:
     with file.open("rb") as opened:
         before = identity(opened.fileno())
         argv = [sys.executable, "-I", "-m", "sandboxd.unpack", str(target)]
-        await run_contained(argv, stdin=opened.fileno(), progress=notes.append, failure=InvalidError)
+        await run_contained(argv, stdin=opened.fileno(), progress=notes.append, failure=InvalidError, what=f"Unpacking {file}")
         if identity(opened.fileno()) != before:
             raise InvalidError(
                 f"The rootfs tarball {file} changed while it was read.", remedy="Write it elsewhere and rename it into place."
@@ -79,60 +71,10 @@ def identity(descriptor: int) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-async def run_contained(
-    argv: Sequence[str],
-    *,
-    progress: Progress,
-    failure: type[Error],
-    env: Mapping[str, str] | None = None,
-    stdin: int = asyncio.subprocess.DEVNULL,
-) -> None:
-    """Run ``argv`` in namespaces of its own, each line of its output to ``progress``; nothing of it outlives this call.
-
-    Raises:  ``failure``: it exited with another status than 0.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *image_recipe.contained_argv(argv),
-        env=env,
-        stdin=stdin,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        limit=_LINE_LIMIT,
-    )
-    last: deque[str] = deque(maxlen=KEPT_LINES)
-    try:
-        async for line in _lines(process):
-            last.append(line)
-            progress(line)
-        code = await process.wait()
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
-    if code:
-        raise failure(f"{Path(argv[0]).name} failed: " + "\n".join(last)[-900:])
-
-
 def _empty(directory: Path) -> None:
     """Take the device nodes away that the packages' scripts needed: the runtime brings a /dev of its own."""
     shutil.rmtree(directory)
     directory.mkdir(mode=0o755)
-
-
-async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[str]:
-    """Output by lines; an endless line comes in pieces."""
-    assert process.stdout is not None
-    while True:
-        try:
-            line = await process.stdout.readuntil(b"\n")
-        except asyncio.IncompleteReadError as end:
-            line = end.partial
-        except asyncio.LimitOverrunError as overrun:
-            line = await process.stdout.readexactly(overrun.consumed)
-        if not line:
-            return
-        yield line.decode("utf-8", "replace").rstrip("\r\n")
 
 
 async def _apt_config() -> str:

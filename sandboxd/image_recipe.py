@@ -95,11 +95,6 @@ def debootstrap_argv(recipe: Recipe, root: Path, sources: Sequence[AptSource], h
     return [*argv, recipe.codename, str(root), *(source.one_line() for source in sources)]
 
 
-def contained_argv(argv: Sequence[str]) -> list[str]:
-    """``argv`` in mount and process namespaces of its own that die with the caller, however that dies: no mount is left behind."""
-    return ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", *argv]
-
-
 def public_sources(codename: str) -> str:
     """``/etc/apt/sources.list.d/debian.sources`` of an image: Debian's public addresses, whatever mirror built it."""
     main = [AptSource("http://deb.debian.org/debian", suite, signed_by=KEYRING) for suite in (codename, f"{codename}-updates")]
