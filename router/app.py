@@ -98,9 +98,9 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
     async with (
         open_sqlite(directory / "router.db") as db,
         NodeClient(secrets.access_key, timeout_s=settings.node_call_timeout_s) as client,
-        asyncio.TaskGroup() as finishing,
+        Finisher() as finisher,
     ):
-        parts = await _assemble(settings, db, client, secrets, Finisher(finishing), clock)
+        parts = await _assemble(settings, db, client, secrets, finisher, clock)
         async with (
             _serving_http(settings, parts) as http_address,
             _serving_grpc(settings, parts, http_address, clock) as grpc_address,

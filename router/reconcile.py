@@ -74,10 +74,11 @@ class Reconciler:
 
     async def _give_up_silent_nodes(self) -> None:
         for node in self._nodes.list_():
-            if self._nodes.health(node) != "unreachable":
+            silent_for_s = self._nodes.silent_for_s(node)
+            if silent_for_s <= self._settings.node_unreachable_after_s:
                 continue
             records = await self._db.sandboxes.unstopped_on(node.node_id)
-            if self._nodes.silent_for_s(node) > self._settings.node_lost_after_s:
+            if silent_for_s > self._settings.node_lost_after_s:
                 await self._reports.give_up(records, "The sandbox's node is lost: it does not answer any more.")
                 continue
             before = self._clock() - self._settings.expiry_grace_s

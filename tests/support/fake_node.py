@@ -51,7 +51,7 @@ class FakeNode:
         self.sequence = 0
         self.address = ""
         self.http_url = http_url
-        self._router_address, self._join_token = router_address, join_token
+        self.router_address, self._join_token = router_address, join_token
         self._public_key: Ed25519PublicKey | None = None
         self.server: grpc.aio.Server | None = None
 
@@ -83,7 +83,7 @@ class FakeNode:
 
     async def register(self, *, router_address: str | None = None) -> None:
         """Join the router."""
-        self._router_address = router_address or self._router_address
+        self.router_address = router_address or self.router_address
         request = node_pb2.RegisterRequest(
             node_id=self.node_id,
             grpc_address=self.address,
@@ -115,7 +115,7 @@ class FakeNode:
     async def call_registry(self, method: str, request: Any, token: str) -> Any:
         """One call of NodeRegistry on a channel of its own."""
         responses: dict[str, Any] = {"Register": node_pb2.RegisterResponse, "Report": node_pb2.ReportResponse}
-        async with grpc.aio.insecure_channel(self._router_address) as channel:
+        async with grpc.aio.insecure_channel(self.router_address) as channel:
             stub: Any = channel.unary_unary(
                 f"/cove.v1.NodeRegistry/{method}",
                 request_serializer=type(request).SerializeToString,
@@ -133,10 +133,15 @@ class FakeNode:
 
     async def end(self, sandbox_id: str, reason: str = "END_REASON_SUCCESS", exit_code: int = 0) -> None:
         """It stopped; tell the router."""
-        self._stop_one(sandbox_id, reason, exit_code)
+        self.stop_quietly(sandbox_id, reason, exit_code)
         await self.report(sandbox_id)
 
-    def _stop_one(self, sandbox_id: str, reason: str, exit_code: int) -> None:
+    def forget(self, sandbox_id: str) -> None:
+        """Lose it without a word, as a machine whose disk was replaced."""
+        del self.sandboxes[sandbox_id], self.specs[sandbox_id]
+
+    def stop_quietly(self, sandbox_id: str, reason: str, exit_code: int) -> None:
+        """It stopped; nobody is told."""
         status = self.sandboxes[sandbox_id]
         status.state = common_pb2.SANDBOX_STATE_STOPPED
         result = common_pb2.SandboxResult(reason=reason, exit_code=exit_code, message="it ended", ended_at=time.time())
@@ -187,7 +192,7 @@ class FakeNode:
     async def _terminate(self, request: node_pb2.NodeTerminateRequest) -> node_pb2.NodeTerminateResponse:
         status = self._find(request.sandbox_id)
         if status.state != common_pb2.SANDBOX_STATE_STOPPED:
-            self._stop_one(request.sandbox_id, "END_REASON_TERMINATED", 137)
+            self.stop_quietly(request.sandbox_id, "END_REASON_TERMINATED", 137)
         return node_pb2.NodeTerminateResponse()
 
     async def _status(self, request: node_pb2.NodeStatusRequest) -> common_pb2.SandboxStatus:
