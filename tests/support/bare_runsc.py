@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 from cove.types import SandboxId
 from cove.wire.common_pb2 import ImageRef
@@ -20,6 +22,8 @@ from sandboxd.runsc.argv import PID_FILE, RunscOptions
 from sandboxd.runsc.run import RunscRuntime
 from sandboxd.runtime import Container
 from sandboxd.storage_pool import Upper
+
+REMOVE_S: Final = 10.0
 
 
 class BareRunsc:
@@ -78,7 +82,15 @@ class BareRunsc:
             await runtime.delete(sandbox_id)
         for sandbox_id in self._mounts.list_():
             self._mounts.unmount_rootfs(sandbox_id)
-        for hierarchy in Path("/sys/fs/cgroup").iterdir():
-            for group in sorted((hierarchy / self._cgroup[1:]).glob("**/"), reverse=True):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        async with asyncio.timeout(REMOVE_S):
+            groups = [hierarchy / self._cgroup[1:] for hierarchy in Path("/sys/fs/cgroup").iterdir()]
+            while not all(map(_removed, groups)):  # noqa: ASYNC110  # the kernel has no event for an emptied group
+                await asyncio.sleep(0.02)
+
+
+def _removed(top: Path) -> bool:
+    """Whether a tree of control groups is gone; one whose processes are still dying is not."""
+    with contextlib.suppress(OSError):
+        for group in sorted(top.glob("**/"), reverse=True):
+            group.rmdir()
+    return not top.exists()
