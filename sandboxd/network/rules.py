@@ -8,8 +8,8 @@ One table per instance. Everything a sandbox sends is judged by the interface it
    them), multicast and reserved ranges, and private ranges unless the operator allows them: refused.
 4. The rest: accepted, and sent out under the host's address.
 
-Nothing outside may open a connection to a sandbox. Refused means answered at once (TCP reset, else ICMP "administratively prohibited"), so
-that programs inside fail fast. Each kind of denial has a counter.
+Nothing outside may open a connection to a sandbox. Refused means answered at once (TCP reset, ICMP for the rest), so that programs inside
+fail fast. Each kind of denial has a counter.
 """
 
 from __future__ import annotations
@@ -164,6 +164,8 @@ def _outward(spec: Filter, to_sandbox: Command) -> list[Command]:
 def _refusal(spec: Filter) -> list[Command]:
     return [
         _rule(spec, "refuse", _match(_meta("l4proto"), "tcp"), {"reject": {"type": "tcp reset"}}),
+        # The one ICMP error that gVisor hands to a UDP socket.
+        _rule(spec, "refuse", _match(_meta("l4proto"), "udp"), {"reject": {"type": "icmpx", "expr": "port-unreachable"}}),
         _rule(spec, "refuse", {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}),
     ]
 

@@ -1,0 +1,40 @@
+"""What tests of kernel facilities share: an instance of their own, and the proof that they leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cove.types import SandboxId, new_id
+from sandboxd import kernel
+from sandboxd.naming import interface_prefix
+from sandboxd.network.netlink import Netlink
+
+
+@pytest.fixture(autouse=True)
+def root_or_skip(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("needs_root") and os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("needs root, and CI has it")
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def sandbox_id() -> SandboxId:
+    return SandboxId(new_id("sb"))
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[str]:
+    """A name nobody else uses; fails if any mount, link, packet filter or control group with it, or any mount of the test, is left."""
+    name = f"cove-t{secrets.token_hex(4)}"
+    yield name
+    left = [str(entry.path) for entry in kernel.mounts() if entry.path.is_relative_to(tmp_path)]
+    with Netlink() as netlink:
+        left += [link.name for link in netlink.links() if link.name.startswith(interface_prefix(name))]
+    left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{name}")]
+    assert left == []
