@@ -1,0 +1,71 @@
+"""Fixtures over a real cove: one instance per test process, shared by its tests; the SDK points at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import cove
+from tests.support.live_cove import LiveCove
+
+
+def _worker_number() -> int:
+    """0 without pytest-xdist, else the worker's number."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
+    """A running router and node daemon; this process's SDK uses them."""
+    instance = LiveCove(tmp_path_factory.mktemp("cove"), _worker_number())
+    with instance.running(), pytest.MonkeyPatch.context() as patch:
+        token_id, token_secret = instance.credentials
+        patch.setenv("COVE_CONFIG_PATH", str(instance.directory / "cove.toml"))
+        patch.setenv("COVE_SERVER_URL", f"127.0.0.1:{instance.router_port}")
+        patch.setenv("COVE_SERVER_HTTP_URL", f"http://127.0.0.1:{instance.router_http_port}")
+        patch.setenv("COVE_TOKEN_ID", token_id)
+        patch.setenv("COVE_TOKEN_SECRET", token_secret)
+        yield instance
+
+
+@pytest.fixture(scope="session")
+def app(live: LiveCove) -> cove.App:
+    """The App that sandboxes of tests belong to."""
+    return cove.App.lookup("tests", create_if_missing=True)
+
+
+class Sandboxes:
+    """Makes sandboxes for one test and ends them with it."""
+
+    def __init__(self, app: cove.App) -> None:
+        self._app = app
+        self._made: list[cove.Sandbox] = []
+
+    def create(self, *command: str, **options: Any) -> cove.Sandbox:
+        """``Sandbox.create`` with the tests' App and no network unless asked for."""
+        options.setdefault("block_network", True)
+        sandbox = cove.Sandbox.create(*command, app=self._app, **options)
+        self._made.append(sandbox)
+        return sandbox
+
+    def end(self) -> None:
+        for sandbox in self._made:
+            sandbox.terminate()
+
+
+@pytest.fixture
+def sandboxes(app: cove.App) -> Iterator[Sandboxes]:
+    made = Sandboxes(app)
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def shared(app: cove.App) -> Iterator[cove.Sandbox]:
+    """One sandbox for all tests of a module that leave no trace in it."""
+    sandbox = cove.Sandbox.create(app=app, block_network=True, timeout=1800)
+    yield sandbox
+    sandbox.terminate()
