@@ -45,6 +45,7 @@ class FakeNode:
         self.gate.set()
         self.arrived = asyncio.Event()
         """Set when a create came in."""
+        self.waiting = 0
         self.pythons = ["3.11"]
         self.draining = False
         self.session = ""
@@ -172,7 +173,15 @@ class FakeNode:
         assert self._public_key is not None, "called before it registered"
         verify_node(bearer(str(metadata.get("authorization"))), self._public_key, node_id=NodeId(self.node_id), now=time.time())
 
+    async def arrived_at_least(self, count: int) -> None:
+        """Wait until so many creates came in that did not end at once."""
+        while self.waiting < count:
+            self.arrived.clear()
+            await self.arrived.wait()
+
     async def _create(self, request: node_pb2.NodeCreateRequest) -> node_pb2.NodeCreateResponse:
+        if self.drop_answers or not self.gate.is_set():
+            self.waiting += 1
         self.arrived.set()
         await self.gate.wait()
         if request.sandbox_id in self.sandboxes:
