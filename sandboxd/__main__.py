@@ -1,7 +1,7 @@
 """``python -m sandboxd``: reads settings, checks the host, sets up logging, runs until a signal. Wiring only.
 
-SIGTERM and SIGINT end the daemon and leave its sandboxes running: the next start takes them over. SIGUSR1 ends every sandbox first and gives
-everything back to the kernel; ``cove down`` sends it.
+SIGTERM and SIGINT end the daemon and leave its sandboxes running: the next start takes them over. SIGUSR1 ends every sandbox first and
+gives everything back to the kernel; ``cove down`` sends it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -121,8 +122,12 @@ async def _facilities(settings: NodeSettings) -> Facilities:
 
 
 def _guest_layer(settings: NodeSettings) -> Path:
-    """The lower directory with ``cove-init``, made anew: running sandboxes keep the inode that they mounted."""
-    layer = settings.run_dir / "guest"
+    """The lower directory with ``cove-init``. Named after its contents: an upgrade makes another and leaves running sandboxes theirs."""
+    with settings.guest_path.open("rb") as binary:
+        digest = hashlib.file_digest(binary, "sha256").hexdigest()
+    layer = settings.run_dir / f"guest-{digest[:16]}"
+    if layer.exists():
+        return layer
     fresh = settings.run_dir / f"guest.{os.getpid()}"
     init = fresh / INIT_PATH.lstrip("/")
     init.parent.mkdir(parents=True)
@@ -131,9 +136,6 @@ def _guest_layer(settings: NodeSettings) -> Path:
     for mount_point in ("proc", "dev", "sys", "run", "run/cove", "tmp"):
         (fresh / mount_point).mkdir(exist_ok=True)
     (fresh / "tmp").chmod(0o1777)
-    if layer.exists():
-        shutil.rmtree(fresh)
-        return layer
     fresh.rename(layer)
     return layer
 

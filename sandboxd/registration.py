@@ -67,7 +67,7 @@ class Registration:
     async def run(self) -> None:
         """Register and report until cancelled; a router that is away is tried again every second."""
         async with grpc.aio.insecure_channel(self._router_address) as channel:
-            stub = node_pb2_grpc.NodeRegistryStub(channel)
+            stub = node_pb2_grpc.NodeRegistryStub(channel)  # type: ignore[no-untyped-call]  # generated
             while True:
                 try:
                     await self._serve_one_registration(stub)

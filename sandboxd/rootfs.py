@@ -79,7 +79,7 @@ class RootfsMounts:
         return sandbox_ids([*mounted, *left])
 
     def _mount(self, target: Path, directories: Sequence[Path]) -> None:
-        """Paths as they are where they fit, so that the mount table tells them; else as descriptors, which are short and need no quoting."""
+        """Paths as they are where they fit, so that the mount table tells them; else as descriptors: short, and without quoting."""
         names = [str(directory) for directory in directories]
         options = _options(names)
         if len(os.fsencode(options)) < os.sysconf("SC_PAGE_SIZE") and not any(_SPECIAL & set(name) for name in names):

@@ -269,7 +269,8 @@ class Sandbox:
         made = await self._outside.assembly.make(self.entry)
         self._fifos = made.fifos
         self._spawn(self._watch_death())
-        self._env = {**made.image_env, **self._env, **self._reserved(made.image_id)}
+        threads = thread_variables(self.entry.resources.cpu_request_millis)
+        self._env = {**made.image_env, **threads, **self._env, **self._reserved(made.image_id)}
         self._directory.save_env(self._env)
         guest = self._talk(made.fifos)
         async with asyncio.timeout(GUEST_ANSWER_S):
@@ -393,6 +394,12 @@ class Sandbox:
             self._post(IdleOver(self.entry.idle_timeout_s))
         else:
             self._timers[1:] = [asyncio.get_running_loop().call_later(left_s, self._check_idle)]
+
+
+def thread_variables(cpu_request_millis: int) -> dict[str, str]:
+    """What keeps linear algebra libraries from starting a thread for each core of the machine: one for each core reserved."""
+    cores = str(max(1, -(-cpu_request_millis // 1000)))
+    return dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), cores)
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[None] | None]) -> None:
