@@ -118,7 +118,7 @@ class SandboxDirectory:
         temporary.replace(self.path / "env.sealed")
 
     def save(self, entry: Entry) -> None:
-        """Replace sandbox.json: a reader sees the old one or the new one."""
+        """Replace sandbox.json: a reader sees the old one or the new one. Raises: OSError: the disk is full."""
         temporary = self.path / "sandbox.json.new"
         temporary.write_bytes(msgspec.json.encode(entry))
         temporary.replace(self.path / "sandbox.json")
@@ -142,6 +142,7 @@ class SandboxDirectory:
         (self.path / "env.sealed").unlink(missing_ok=True)
 
     def append(self, line: ExecStarted | ExecEnded) -> None:
+        """Raises: OSError: the disk is full."""
         if self._execs_fd < 0:
             self._execs_fd = os.open(self.path / "execs.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.write(self._execs_fd, msgspec.json.encode(line) + b"\n")

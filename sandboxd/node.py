@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import AlreadyExistsError, NotFoundError, ResourceExhaustedError
-from cove.types import EXIT_TERMINATED, EndReason, SandboxId, TaskId
+from cove.exception import AlreadyExistsError, Error, NotFoundError, ResourceExhaustedError
+from cove.types import SandboxId, TaskId
 from sandboxd.assembly import Assembly
 from sandboxd.journal import Entry, Journal, Resources, SandboxDirectory, boot_id
-from sandboxd.lifecycle import Result, State
+from sandboxd.lifecycle import State
 from sandboxd.processes import SpoolSizes
 from sandboxd.runtime import Runtime
 from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
@@ -111,7 +111,10 @@ class Node:
             started.set()
             while True:
                 await asyncio.sleep(RECONCILE_INTERVAL_S)
-                await self.reconcile()
+                try:
+                    await self.reconcile()
+                except (Error, OSError) as error:
+                    log.error("not reconciled", error=str(error))
 
     def create(self, request: CreateRequest) -> Sandbox:
         """Admit a sandbox; its container is made afterwards. The same request again gives the same sandbox.
@@ -140,7 +143,11 @@ class Node:
             boot_id=self._boot_id,
         )
         directory = self._journal.directory(request.sandbox_id)
-        directory.create(entry, request.env)
+        try:
+            directory.create(entry, request.env)
+        except OSError as error:
+            directory.remove()
+            raise ResourceExhaustedError(f"The node cannot write: {error.strerror}.", remedy="Free space on it, or add a node.") from error
         sandbox = Sandbox(entry, directory, request.env, self._outside)
         self._start(sandbox)
         return sandbox
@@ -173,7 +180,7 @@ class Node:
             await sandbox.run(adopt=adopt)
         except Exception:
             log.exception("sandbox actor failed", sandbox=sandbox.sandbox_id)
-            sandbox.entry.result = sandbox.entry.result or Result(EndReason.INTERNAL_FAILURE, EXIT_TERMINATED, "A bug in the node daemon.")
+            await sandbox.abandon()
 
     def _adopt(self, directory: SandboxDirectory) -> None:
         entry = directory.load()

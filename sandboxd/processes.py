@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 import msgspec
+import structlog
 
 from cove.exception import AlreadyExistsError, ConflictError, InternalFailure, InvalidError, NotFoundError, ResourceExhaustedError
 from cove.types import EXIT_TERMINATED, EXIT_TIMEOUT, MAIN_EXEC_ID
@@ -17,6 +18,8 @@ from sandboxd.channel.messages import ProcessExit, ProcessRequest, ProcessSeen, 
 from sandboxd.channel.streams import GuestError, StreamCut
 from sandboxd.journal import ExecEnded, ExecStarted, SandboxDirectory
 from sandboxd.spool import Spool
+
+log = structlog.get_logger()
 
 MAX_RUNNING: Final = 4096
 MAX_ENDED: Final = 1000
@@ -237,7 +240,7 @@ class ProcessTable:
             raise _start_error(error) from error
         self._guest = guest
         process.on_started(stream, pid)
-        self._directory.append(process.started)
+        self._write_down(process.started)
         if not process.live:
             self._record_end(process)
         return process
@@ -284,7 +287,7 @@ class ProcessTable:
         started = ExecStarted(exec_id=seen.exec_id, request_hash="", argv=[], pty=seen.pty, timeout_s=0, started_at=time.time())
         process = Process(started, self._directory, self._sizes, self._on_ended)
         self._processes[seen.exec_id] = process
-        self._directory.append(started)
+        self._write_down(started)
         return process
 
     def lose_rest(self) -> None:
@@ -317,7 +320,7 @@ class ProcessTable:
             self._record_end(process)
 
     def _record_end(self, process: Process) -> None:
-        self._directory.append(
+        self._write_down(
             ExecEnded(
                 exec_id=process.exec_id,
                 state=process.state,
@@ -331,6 +334,13 @@ class ProcessTable:
         if process.exec_id == MAIN_EXEC_ID and process.state is not ProcessState.LOST:
             self._main_ended(process)
         self._prune()
+
+    def _write_down(self, line: ExecStarted | ExecEnded) -> None:
+        """A full disk costs what another daemon would know of the process, not the process."""
+        try:
+            self._directory.append(line)
+        except OSError as error:
+            log.error("process not written down", sandbox=self._directory.sandbox_id, exec=line.exec_id, error=str(error))
 
     def _count(self, process: Process, change: int) -> None:
         if process.exec_id != MAIN_EXEC_ID:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from cove.exception import ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
-from cove.types import MAIN_EXEC_ID, EndReason, SandboxId
+from cove.types import EXIT_TERMINATED, MAIN_EXEC_ID, EndReason, SandboxId
 from sandboxd.api_socket import serve_plain_sandbox
 from sandboxd.assembly import Assembly
 from sandboxd.channel.client import Guest
@@ -33,6 +33,7 @@ from sandboxd.lifecycle import (
     LifetimeOver,
     MainEnded,
     Record,
+    Result,
     State,
     TerminateAsked,
     step,
@@ -185,6 +186,18 @@ class Sandbox:
         finally:
             await self._let_go()
 
+    async def abandon(self) -> None:
+        """The last resort after a bug in :meth:`run`: end and free the sandbox without the actor, and say so."""
+        with contextlib.suppress(ExceptionGroup):  # what is left, the reconciler finds: this sandbox counts as stopped now
+            await self._outside.assembly.free(self.sandbox_id)
+        result = self._record.result or Result(
+            EndReason.INTERNAL_FAILURE, EXIT_TERMINATED, "The node daemon has a bug; its log has the details."
+        )
+        self._record = Record(state=State.STOPPED, result=result, history=self._record.history)
+        self.processes.lose_rest()
+        self._note_change()
+        await self._carry_out(Command.REPORT)
+
     async def _handle(self, event: Event) -> None:
         before = self._record
         self._record, commands = step(self._record, event)
@@ -203,7 +216,10 @@ class Sandbox:
         if entry.result is not None and not entry.ended_at:
             entry.ended_at = now
             self._directory.forget_env()
-        self._directory.save(entry)
+        try:
+            self._directory.save(entry)
+        except OSError as error:
+            self._log.error("state not written down", error=str(error))
 
     async def _carry_out(self, command: Command) -> None:
         match command:
