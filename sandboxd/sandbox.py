@@ -20,6 +20,7 @@ from sandboxd.channel.client import Guest
 from sandboxd.channel.frames import MARKER_BYTES
 from sandboxd.channel.link import Fifos
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest
+from sandboxd.environment import process_environment, sandbox_environment
 from sandboxd.journal import Entry, SandboxDirectory, boot_id
 from sandboxd.lifecycle import (
     Booted,
@@ -285,8 +286,14 @@ class Sandbox:
         made = await self._outside.assembly.make(self.entry)
         self._fifos = made.fifos
         self._spawn(self._watch_death())
-        threads = thread_variables(self.entry.resources.cpu_request_millis)
-        self._env = {**made.image_env, **threads, **self._env, **self._reserved(made.image_id)}
+        self._env = sandbox_environment(
+            made.image_env,
+            self._env,
+            sandbox_id=self.sandbox_id,
+            task_id=self.entry.task_id,
+            image_id=made.image_id,
+            cpu_request_millis=self.entry.resources.cpu_request_millis,
+        )
         self._directory.save_env(self._env)
         guest = self._talk(made.fifos)
         async with asyncio.timeout(GUEST_ANSWER_S):
@@ -294,22 +301,12 @@ class Sandbox:
         if self.entry.command:
             await self.processes.start(guest, self._main_request(), "main")
 
-    def _reserved(self, image_id: str) -> dict[str, str]:
-        """Variables that user configuration cannot override."""
-        return {
-            "COVE_SANDBOX_ID": self.sandbox_id,
-            "COVE_TASK_ID": self.entry.task_id,
-            "COVE_IMAGE_ID": image_id,
-            "COVE_CLOUD_PROVIDER": "self-hosted",
-            "COVE_REGION": "local",
-        }
-
     def _main_request(self) -> ProcessRequest:
         entry = self.entry
         return ProcessRequest(
             exec_id=MAIN_EXEC_ID,
             argv=[argument.encode("utf-8", "surrogateescape") for argument in entry.command],
-            env={**self._env, "TERM": "xterm-256color"} if entry.pty else self._env,
+            env=process_environment(self._env, {}, terminal=entry.pty),
             cwd=entry.workdir,
             flags=ProcessFlag.PTY if entry.pty else ProcessFlag(0),
             rows=24 if entry.pty else 0,
@@ -410,12 +407,6 @@ class Sandbox:
             self._post(IdleOver(self.entry.idle_timeout_s))
         else:
             self._timers[1:] = [asyncio.get_running_loop().call_later(left_s, self._check_idle)]
-
-
-def thread_variables(cpu_request_millis: int) -> dict[str, str]:
-    """What keeps linear algebra libraries from starting a thread for each core of the machine: one for each core reserved."""
-    cores = str(max(1, -(-cpu_request_millis // 1000)))
-    return dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), cores)
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[None] | None]) -> None:

@@ -11,6 +11,7 @@ from cove.types import EndReason, SandboxId, TaskId, is_id
 from cove.wire import common_pb2, data_pb2, node_pb2
 from sandboxd.channel.messages import Entry as DirectoryEntry
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest, Stat, WatchEvent
+from sandboxd.environment import process_environment
 from sandboxd.journal import Resources
 from sandboxd.lifecycle import State
 from sandboxd.node import CreateRequest
@@ -26,7 +27,6 @@ MAX_PTY_SIZE: Final = 4096
 _EXEC_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _USER: Final = re.compile(r"[A-Za-z0-9._-]{0,32}(:[A-Za-z0-9._-]{1,32})?")
 _VARIABLE: Final = re.compile(r"[^=\0]{1,255}")
-RESERVED_VARIABLES: Final = frozenset({"COVE_SANDBOX_ID", "COVE_TASK_ID", "COVE_IMAGE_ID", "COVE_CLOUD_PROVIDER", "COVE_REGION"})
 
 _STATES: Final = {
     State.PENDING: common_pb2.SANDBOX_STATE_PENDING,
@@ -132,9 +132,7 @@ def process_request(message: data_pb2.ProcessStartRequest, sandbox: Sandbox) -> 
     has_pty = message.HasField("pty")
     if has_pty:
         _check_pty(message.pty)
-    env = {**sandbox.env, **_user_env(message.env)}
-    if has_pty:
-        env.setdefault("TERM", "xterm-256color")
+    env = process_environment(sandbox.env, _user_env(message.env), terminal=has_pty)
     _check(
         sum(len(k.encode()) + len(v.encode()) for k, v in env.items()) <= MAX_ENVIRONMENT_BYTES,
         "env",
@@ -168,7 +166,7 @@ def _user_env(env: object) -> dict[str, str]:
     pairs = dict(env)  # type: ignore[call-overload]  # a protobuf map
     for key, value in pairs.items():
         _check(bool(_VARIABLE.fullmatch(key)) and "\0" not in value, "env", "names without = and NUL, values without NUL")
-    return {key: value for key, value in pairs.items() if key not in RESERVED_VARIABLES}
+    return pairs
 
 
 def _text_path(path: str, sandbox: Sandbox) -> str:
