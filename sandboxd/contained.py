@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,12 +67,21 @@ async def run_contained(
         code = await process.wait()
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
+            await asyncio.shield(_kill(process))
     if code:
         said = "\n".join(last)[-_KEPT_CHARACTERS:] or f"it said nothing and exited with status {code}"
         raise failure(f"{what or Path(argv[0]).name} failed: {said}")
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill the namespace's first process, which kills all others. unshare(1) ends after them; its own death would not wait."""
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    except FileNotFoundError:
+        children = []
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(children[0]) if children else process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[str]:

@@ -25,6 +25,8 @@ OLDEST_RUNSC: Final = 20240729
 
 MEMORY_BYTES: Final = 256 * 2**20
 _INSTALL: Final = "Install gVisor's release from its own site, or Debian's package from backports; `make run` does."
+_PROBE: Final = "cove-doctor-"
+"""What probes are named after, followed by the doctor's pid."""
 _PT_INTERP: Final = 3
 
 
@@ -60,9 +62,9 @@ def parse_version(text: str) -> str:
 
 async def check_sandbox(settings: NodeSettings) -> str:
     """Run /bin/true of this machine in a sandbox with limits and no network, read-only."""
-    name = f"cove-doctor-{os.getpid()}"
+    name = f"{_PROBE}{os.getpid()}"
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cove-doctor-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(prefix=_PROBE, ignore_cleanup_errors=True) as directory:
         Path(directory, "config.json").write_bytes(msgspec.json.encode(probe_spec(name)))
         options = [f"--root={directory}/root", f"--platform={settings.runsc_platform}", "--network=none", "--overlay2=none"]
         argv = [str(settings.runsc_path), *options, "run", f"--bundle={directory}", name]
@@ -91,10 +93,12 @@ def probe_spec(name: str) -> dict[str, Any]:
 
 
 def _remove_groups(name: str) -> None:
-    """runsc removes its control groups itself, unless it was killed."""
+    """runsc removes its control groups itself, unless it was killed; so are those of doctors that were."""
     for root in find_hierarchies(kernel.mounts()).roots:
-        with contextlib.suppress(OSError):
-            (root / name).rmdir()
+        for group in root.glob(f"{_PROBE}*"):
+            if group.name == name or not Path("/proc", group.name.removeprefix(_PROBE)).exists():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 async def check_guest(settings: NodeSettings) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
 import socket
@@ -87,6 +89,17 @@ def _cmdline(process: Path) -> bytes:
         return (process / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_runsc
+@pytest.mark.parametrize("after_s", [0.0, 0.03, 0.06, 0.1, 0.15, 0.2])
+async def test_a_probe_that_is_cancelled_leaves_nothing(settings: NodeSettings, after_s: float) -> None:
+    before = _traces()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(after_s):
+            await gvisor.check_sandbox(settings)
+    assert _traces() == before
 
 
 @pytest.mark.needs_root
