@@ -55,6 +55,8 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteDatabase]:
 
 
 def _open_and_migrate(path: Path) -> sqlite3.Connection:
+    # SQLite gives its own mode to the files beside it, and 0644 to one that it makes.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = _connect(path)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
