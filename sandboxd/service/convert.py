@@ -163,7 +163,7 @@ def _check_pty(size: data_pb2.PtySize) -> None:
 
 
 def _user_env(env: object) -> dict[str, str]:
-    pairs = dict(env)  # type: ignore[call-overload]  # a protobuf map
+    pairs: dict[str, str] = dict(env)  # type: ignore[call-overload]  # a protobuf map
     for key, value in pairs.items():
         _check(bool(_VARIABLE.fullmatch(key)) and "\0" not in value, "env", "names without = and NUL, values without NUL")
     return pairs
