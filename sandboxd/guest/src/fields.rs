@@ -4,6 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
+/// Key and value.
+pub type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Takes fields from the front of a payload.
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -58,14 +61,9 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| self.str()).collect()
     }
 
-    pub fn map(&mut self) -> Result<Vec<(&'a [u8], &'a [u8])>, Malformed> {
+    pub fn map(&mut self) -> Result<Vec<Pair<'a>>, Malformed> {
         let count = self.u32()?;
         (0..count).map(|_| Ok((self.str()?, self.str()?))).collect()
-    }
-
-    /// Everything that is left.
-    pub fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.bytes)
     }
 
     /// Ends the payload, which must be consumed.

@@ -16,6 +16,7 @@ mod process;
 mod session;
 mod stream;
 mod sys;
+mod tar;
 mod transfer;
 mod trees;
 

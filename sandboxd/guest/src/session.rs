@@ -1,7 +1,7 @@
 //! The session with the host: frames in, to whom they belong; resets.
 
 use crate::api::{self, Api};
-use crate::calls::{self, handles::Handles};
+use crate::calls::{self, handles::Handles, Status};
 use crate::context::{Context, Work};
 use crate::fields::{Malformed, Reader};
 use crate::frame::{kind, open, Header, MARKER_BYTES, MAX_PAYLOAD, PROTOCOL_VERSION};
@@ -10,7 +10,7 @@ use crate::process::table::Table;
 use crate::stream::{Outcome, Stream};
 use crate::sys::errno::EINVAL;
 use crate::sys::poll::{monotonic_ns, realtime_ns, Ready, Source};
-use crate::transfer::{dial, read, write};
+use crate::transfer::{create, dial, extract, read, watch, write};
 use std::collections::HashMap;
 
 /// Everything the host can reach.
@@ -47,20 +47,24 @@ impl Session {
 
     /// Handles one frame. The host is no enemy, but a mistake of its must not end the sandbox: it is logged and passed over.
     pub fn frame(&mut self, header: &Header, payload: &[u8]) {
-        let result = match header.kind {
-            kind::PING => Ok(self.pong(header.offset)),
-            kind::OPEN => Ok(self.open(header, payload)),
-            kind::DATA => Ok(self.data(header, payload)),
-            kind::EOF => Ok(self.eof(header)),
-            kind::ACK => self.ack(header, payload),
-            kind::CONTROL => self.table.control(header, payload),
-            kind::CLOSE => Ok(self.close(header.stream)),
-            kind::REPLY => Ok(self.with(header.stream, |_, _| api::replied(payload))),
-            _ => Err(Malformed),
-        };
-        if let Err(Malformed) = result {
+        if let Err(Malformed) = self.dispatch(header, payload) {
             crate::log!("bad frame: {header:?}");
         }
+    }
+
+    fn dispatch(&mut self, header: &Header, payload: &[u8]) -> Result<(), Malformed> {
+        match header.kind {
+            kind::PING => self.pong(header.offset),
+            kind::OPEN => self.open(header, payload),
+            kind::DATA => self.data(header, payload),
+            kind::EOF => self.eof(header),
+            kind::ACK => self.ack(header, payload)?,
+            kind::CONTROL => self.table.control(header, payload)?,
+            kind::CLOSE => self.close(header.stream),
+            kind::REPLY => self.with(header.stream, |_, _| api::replied(payload)),
+            _ => return Err(Malformed),
+        }
+        Ok(())
     }
 
     fn pong(&mut self, token: u64) {
@@ -79,7 +83,9 @@ impl Session {
         match header.channel {
             open::PROCESS => self.table.open(context, stream, payload),
             open::CALL => {
-                let job = calls::perform(stream, payload, &mut self.handles, context);
+                let (processes, trees) = (self.table.len(), self.table.trees());
+                let status = Status { processes, trees, streams: self.streams.len(), handles: self.handles.len() };
+                let job = calls::perform(stream, payload, &mut self.handles, &status, context);
                 self.keep(stream, job);
             }
             other => match start(context, other, stream, payload) {
@@ -206,6 +212,9 @@ fn start(context: &mut Context, kind: u8, stream: u32, payload: &[u8]) -> Result
     match kind {
         open::FILE_READ => read::start(context, stream, payload),
         open::FILE_WRITE => write::start(context, stream, payload),
+        open::TAR_EXTRACT => extract::start(context, stream, payload),
+        open::TAR_CREATE => create::start(context, stream, payload),
+        open::WATCH => watch::start(context, stream, payload),
         open::DIAL => dial::start(context, stream, payload),
         _ => Err(Failure::new(EINVAL, format!("no stream kind {kind}"))),
     }

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::frame::{kind, Header};
 use crate::output::Failure;
 use crate::stream::{Outcome, Stream};
-use crate::sys::directory::Directory;
+use crate::sys::directory::{Directory, SortedNames};
 use crate::sys::file::stat_at;
 use std::ffi::CString;
 use std::io;
@@ -22,42 +22,25 @@ const STAT_BYTES: usize = 4 + 40;
 struct List {
     stream: u32,
     path: CString,
-    directory: Directory,
-    /// First collected, then sorted backwards and popped.
-    names: Vec<CString>,
-    collected: bool,
+    names: SortedNames,
     sent: u64,
 }
 
 pub fn start(stream: u32, path: &CString) -> Answer {
     let directory = Directory::open_at(crate::sys::file::HERE, path, true).map_err(failure(path))?;
-    Ok(Some(Box::new(List { stream, path: path.clone(), directory, names: Vec::new(), collected: false, sent: 0 })))
+    Ok(Some(Box::new(List { stream, path: path.clone(), names: SortedNames::new(directory), sent: 0 })))
 }
 
 impl List {
-    fn collect(&mut self) -> io::Result<()> {
-        for _ in 0..SLICE {
-            match self.directory.next_name()? {
-                Some(name) => self.names.push(name),
-                None => {
-                    self.names.sort_unstable_by(|a, b| b.cmp(a));
-                    self.collected = true;
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Sends one piece. What was removed in the meantime is left out.
     fn send(&mut self, context: &mut Context) -> io::Result<()> {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         let mut count = 0_u32;
-        while let Some(name) = self.names.last() {
+        while let Some(name) = self.names.peek() {
             if piece.len() + name.to_bytes().len() + STAT_BYTES > PIECE_BYTES - 4 || count as usize == SLICE {
                 break;
             }
-            match stat_at(self.directory.fd(), name, false) {
+            match stat_at(self.names.fd(), name, false) {
                 Ok(stat) => {
                     let mut writer = crate::fields::Writer::new(&mut piece);
                     write_stat(writer.str(name.to_bytes()), &stat);
@@ -66,7 +49,7 @@ impl List {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => (),
                 Err(error) => return Err(error),
             }
-            self.names.pop();
+            self.names.next();
         }
         self.sent += u64::from(count);
         if count > 0 {
@@ -80,12 +63,16 @@ impl List {
 
 impl Stream for List {
     fn work(&mut self, context: &mut Context) -> Outcome {
-        let result = if self.collected { self.send(context) } else { self.collect() };
+        let result = match self.names.collect(SLICE) {
+            Ok(false) => return Outcome::Again,
+            Ok(true) => self.send(context),
+            Err(error) => Err(error),
+        };
         if let Err(error) = result {
             context.out.refuse(self.stream, &Failure::of(&crate::paths::display(self.path.to_bytes()), &error));
             return Outcome::Done;
         }
-        if !self.collected || !self.names.is_empty() {
+        if self.names.peek().is_some() {
             return Outcome::Again;
         }
         context.out.reply(self.stream, |payload| {

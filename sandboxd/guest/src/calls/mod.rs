@@ -17,9 +17,27 @@ use handles::Handles;
 /// A call's answer: already queued, or still to come from a job.
 pub type Answer = Result<Option<Box<dyn Stream>>, Failure>;
 
+/// What the guest holds; for those who look for leaks.
+pub struct Status {
+    pub processes: usize,
+    pub trees: u32,
+    pub streams: usize,
+    pub handles: usize,
+}
+
+impl Status {
+    fn tell(&self, stream: u32, reader: &Reader<'_>, out: &mut Output) -> Answer {
+        reader.end()?;
+        out.reply(stream, |payload| {
+            payload.u32(self.processes as u32).u32(self.trees).u32(self.streams as u32).u32(self.handles as u32);
+        });
+        Ok(None)
+    }
+}
+
 /// Performs one call. Long ones come back as a stream that goes on in slices.
-pub fn perform(stream: u32, payload: &[u8], handles: &mut Handles, context: &mut Context) -> Option<Box<dyn Stream>> {
-    match answer(stream, payload, handles, &mut context.out) {
+pub fn perform(stream: u32, payload: &[u8], handles: &mut Handles, status: &Status, context: &mut Context) -> Option<Box<dyn Stream>> {
+    match answer(stream, payload, handles, status, &mut context.out) {
         Ok(job) => job,
         Err(failure) => {
             context.out.refuse(stream, &failure);
@@ -28,7 +46,7 @@ pub fn perform(stream: u32, payload: &[u8], handles: &mut Handles, context: &mut
     }
 }
 
-fn answer(stream: u32, payload: &[u8], handles: &mut Handles, out: &mut Output) -> Answer {
+fn answer(stream: u32, payload: &[u8], handles: &mut Handles, status: &Status, out: &mut Output) -> Answer {
     let mut reader = Reader::new(payload);
     let operation = reader.u8()?;
     match operation {
@@ -45,6 +63,7 @@ fn answer(stream: u32, payload: &[u8], handles: &mut Handles, out: &mut Output) 
         11 => handles.close(stream, &mut reader, out),
         12 => names::change_mode(stream, &mut reader, out),
         13 => names::symlink(stream, &mut reader, out),
+        14 => status.tell(stream, &reader, out),
         _ => Err(Failure::new(EINVAL, format!("no operation {operation}"))),
     }
 }

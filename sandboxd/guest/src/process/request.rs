@@ -1,6 +1,6 @@
 //! The OPEN payload of a process, and what can be decided from it alone. Pure.
 
-use crate::fields::{Malformed, Reader};
+use crate::fields::{Malformed, Pair, Reader};
 use crate::output::Failure;
 use crate::sys::errno::EINVAL;
 use std::ffi::CString;
@@ -15,7 +15,7 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 pub struct Request<'a> {
     pub exec_id: &'a [u8],
     pub argv: Vec<&'a [u8]>,
-    pub environment: Vec<(&'a [u8], &'a [u8])>,
+    pub environment: Vec<Pair<'a>>,
     pub directory: &'a [u8],
     pub user: &'a [u8],
     pub terminal: bool,

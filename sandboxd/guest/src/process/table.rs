@@ -50,6 +50,7 @@ impl Table {
         self.key_of_stream.len()
     }
 
+    /// Process trees, those of forgotten processes that still run included.
     pub fn trees(&self) -> u32 {
         self.trees.count()
     }

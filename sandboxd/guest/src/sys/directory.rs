@@ -60,3 +60,46 @@ impl Drop for Directory {
         unsafe { ffi::closedir(self.stream) };
     }
 }
+
+/// A directory's names in order, gathered in slices.
+pub struct SortedNames {
+    directory: Directory,
+    /// In reverse, so that the next one is popped.
+    names: Vec<CString>,
+    collected: bool,
+}
+
+impl SortedNames {
+    pub fn new(directory: Directory) -> SortedNames {
+        SortedNames { directory, names: Vec::new(), collected: false }
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.directory.fd()
+    }
+
+    /// Reads up to `count` names more; tells whether all are there, which the methods below need.
+    pub fn collect(&mut self, count: usize) -> io::Result<bool> {
+        for _ in 0..count {
+            if self.collected {
+                break;
+            }
+            match self.directory.next_name()? {
+                Some(name) => self.names.push(name),
+                None => {
+                    self.names.sort_unstable_by(|a, b| b.cmp(a));
+                    self.collected = true;
+                }
+            }
+        }
+        Ok(self.collected)
+    }
+
+    pub fn peek(&self) -> Option<&CString> {
+        self.names.last()
+    }
+
+    pub fn next(&mut self) -> Option<CString> {
+        self.names.pop()
+    }
+}

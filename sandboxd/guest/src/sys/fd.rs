@@ -95,6 +95,68 @@ pub fn remove_file_at(directory: RawFd, path: &CStr) -> io::Result<()> {
     check(unsafe { ffi::unlinkat(directory, path.as_ptr(), 0) }).map(drop)
 }
 
+/// Opens a file that is created if missing.
+pub fn create_at(directory: RawFd, path: &CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the path ends in NUL, the mode is passed.
+    owned(unsafe { ffi::openat(directory, path.as_ptr(), flags | ffi::O_CREAT | ffi::O_CLOEXEC, mode) })
+}
+
+pub fn symlink_at(target: &CStr, directory: RawFd, path: &CStr) -> io::Result<()> {
+    // SAFETY: both strings end in NUL.
+    check(unsafe { ffi::symlinkat(target.as_ptr(), directory, path.as_ptr()) }).map(drop)
+}
+
+/// A hard link; a symbolic link as source is itself linked.
+pub fn link_at(from_directory: RawFd, from: &CStr, directory: RawFd, path: &CStr) -> io::Result<()> {
+    // SAFETY: both strings end in NUL.
+    check(unsafe { ffi::linkat(from_directory, from.as_ptr(), directory, path.as_ptr(), 0) }).map(drop)
+}
+
+/// Target of a symbolic link.
+pub fn read_link_at(directory: RawFd, path: &CStr) -> io::Result<Vec<u8>> {
+    let mut target = vec![0; 4096];
+    // SAFETY: the path ends in NUL, the buffer's length is told.
+    let count = check_size(unsafe { ffi::readlinkat(directory, path.as_ptr(), target.as_mut_ptr().cast(), target.len()) })?;
+    target.truncate(count);
+    Ok(target)
+}
+
+pub fn change_mode(fd: RawFd, mode: u32) -> io::Result<()> {
+    // SAFETY: touches no memory.
+    check(unsafe { ffi::fchmod(fd, mode) }).map(drop)
+}
+
+/// Changes the owner of an open file.
+pub fn change_owner(fd: RawFd, uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: touches no memory.
+    check(unsafe { ffi::fchown(fd, uid, gid) }).map(drop)
+}
+
+/// Changes the owner of a file or link that root just made; nothing to do for root itself.
+pub fn change_owner_at(directory: RawFd, path: &CStr, uid: u32, gid: u32) -> io::Result<()> {
+    if (uid, gid) == (0, 0) {
+        return Ok(());
+    }
+    // SAFETY: the path ends in NUL.
+    check(unsafe { ffi::fchownat(directory, path.as_ptr(), uid, gid, ffi::AT_SYMLINK_NOFOLLOW) }).map(drop)
+}
+
+fn whole_seconds(seconds: i64) -> [ffi::Timespec; 2] {
+    [ffi::Timespec { seconds, nanoseconds: 0 }, ffi::Timespec { seconds, nanoseconds: 0 }]
+}
+
+/// Sets the times of an open file.
+pub fn set_time(fd: RawFd, mtime_s: i64) -> io::Result<()> {
+    // SAFETY: the array of two lives across the call.
+    check(unsafe { ffi::futimens(fd, whole_seconds(mtime_s).as_ptr()) }).map(drop)
+}
+
+/// Sets the times of a file or link by name.
+pub fn set_time_at(directory: RawFd, path: &CStr, mtime_s: i64) -> io::Result<()> {
+    // SAFETY: the path ends in NUL and the array of two lives across the call.
+    check(unsafe { ffi::utimensat(directory, path.as_ptr(), whole_seconds(mtime_s).as_ptr(), ffi::AT_SYMLINK_NOFOLLOW) }).map(drop)
+}
+
 /// Closes a descriptor and tells what the last write-back said.
 pub fn close(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is owned and given up here.

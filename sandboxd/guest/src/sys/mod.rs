@@ -6,6 +6,7 @@ pub mod errno;
 pub mod fd;
 pub mod ffi;
 pub mod file;
+pub mod inotify;
 pub mod poll;
 pub mod process;
 pub mod socket;

@@ -135,22 +135,17 @@ impl Drop for Watched {
     }
 }
 
-fn signal_set(signals: &[i32]) -> ffi::SignalSet {
-    let mut set = ffi::SignalSet([0; 16]);
-    for signal in signals {
-        set.0[0] |= 1 << (signal - 1);
-    }
-    set
-}
-
-/// Blocks SIGCHLD, ignores SIGPIPE, and returns a descriptor that is readable when children ended.
+/// Blocks all signals and returns a descriptor that is readable when children ended.
+///
+/// gVisor does not spare PID 1 the signals that root in the sandbox sends it; blocked, all but SIGKILL do nothing. Children unblock them.
 pub fn child_signals() -> io::Result<OwnedFd> {
-    let set = signal_set(&[ffi::SIGCHLD]);
-    // SAFETY: the set lives across the calls; ignoring SIGPIPE installs no handler.
+    let all = ffi::SignalSet([u64::MAX; 16]);
+    let mut child = ffi::SignalSet([0; 16]);
+    child.0[0] = 1 << (ffi::SIGCHLD - 1);
+    // SAFETY: the sets live across the calls.
     unsafe {
-        ffi::signal(ffi::SIGPIPE, ffi::SIG_IGN);
-        check(ffi::sigprocmask(ffi::SIG_SETMASK, &set, std::ptr::null_mut()))?;
-        owned(ffi::signalfd(-1, &set, ffi::SFD_NONBLOCK | ffi::SFD_CLOEXEC))
+        check(ffi::sigprocmask(ffi::SIG_SETMASK, &all, std::ptr::null_mut()))?;
+        owned(ffi::signalfd(-1, &child, ffi::SFD_NONBLOCK | ffi::SFD_CLOEXEC))
     }
 }
 

@@ -134,6 +134,7 @@ unsafe fn prepare_child(child: &Child) -> Option<Step> {
     if child.terminal && ffi::ioctl(0, ffi::TIOCSCTTY, 0) < 0 {
         return Some(Step::Terminal);
     }
+    // Rust ignores SIGPIPE from the start; it is the only disposition that is not the default.
     ffi::signal(ffi::SIGPIPE, ffi::SIG_DFL);
     let unblocked = ffi::SignalSet([0; 16]);
     ffi::sigprocmask(ffi::SIG_SETMASK, &unblocked, null_mut());

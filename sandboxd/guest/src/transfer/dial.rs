@@ -31,9 +31,8 @@ pub fn start(context: &mut Context, stream: u32, payload: &[u8]) -> Start {
     let port = reader.u16()?;
     reader.end()?;
     let mut dial = Dial { stream, port, socket: None, next: Some(Loopback::V6), relay: None };
-    match dial.connect(context, Loopback::V4) {
-        Err(error) => dial.refused(context, error)?,
-        Ok(()) => (),
+    if let Err(error) = dial.connect(context, Loopback::V4) {
+        dial.refused(context, error)?;
     }
     Ok(Box::new(dial))
 }

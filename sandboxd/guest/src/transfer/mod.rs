@@ -1,8 +1,14 @@
 //! Streams of bytes between the host and files, archives, sockets; watches (docs/guest-protocol.md, sections 7 and 8).
 
+mod changes;
+pub mod create;
 pub mod dial;
+pub mod extract;
+mod place;
 pub mod read;
 pub mod relay;
+mod unpack;
+pub mod watch;
 pub mod write;
 
 use crate::context::Context;

@@ -8,13 +8,15 @@ use crate::frame::Header;
 use crate::output::Failure;
 use crate::paths::{absolute, as_path, display};
 use crate::stream::{Outcome, ReceiveWindow, Stream};
-use crate::sys::errno::{EINVAL, EISDIR, ELOOP};
+use crate::sys::errno::{EBUSY, EINVAL, EISDIR, ELOOP};
+use crate::sys::fd;
 use crate::sys::file::{stat_at, Stat, HERE};
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::io::AsRawFd;
 use std::path::{Path, PathBuf};
 
 const FLAG_PARENTS: u8 = 1;
@@ -105,7 +107,7 @@ impl Replacement {
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         let replacement = Replacement { temporary, target, placed: false };
         if let Some(old) = old.filter(|old| (old.uid, old.gid) != (0, 0)) {
-            std::os::unix::fs::fchown(&file, Some(old.uid), Some(old.gid))?;
+            fd::change_owner(file.as_raw_fd(), old.uid, old.gid)?;
             // Changing the owner clears the set-id bits.
             file.set_permissions(Permissions::from_mode(mode))?;
         }
@@ -115,7 +117,7 @@ impl Replacement {
     fn place(mut self) -> io::Result<()> {
         match fs::rename(&self.temporary, &self.target) {
             // A file that is itself a mount point, such as /etc/hosts, cannot be replaced.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            Err(error) if error.raw_os_error() == Some(EBUSY) => {
                 let mut target = OpenOptions::new().write(true).truncate(true).open(&self.target)?;
                 io::copy(&mut File::open(&self.temporary)?, &mut target)?;
             }

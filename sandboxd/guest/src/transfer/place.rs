@@ -1,0 +1,108 @@
+//! Where members of an archive go: directories opened one component at a time, so that no link, old or new, leads out.
+
+use crate::sys::errno::{EINVAL, ELOOP, ENOENT, ENOTDIR};
+use crate::sys::{fd, ffi};
+use crate::tar::path::{below, split};
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::io;
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+
+const MOST_LINKS: usize = 40;
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// The directory an archive is unpacked into.
+pub struct Place {
+    path: Vec<u8>,
+    root: OwnedFd,
+    /// The directory used last: members mostly come directory by directory.
+    last: Option<(Vec<Vec<u8>>, OwnedFd)>,
+}
+
+impl Place {
+    pub fn new(path: &[u8], root: OwnedFd) -> Place {
+        Place { path: path.to_vec(), root, last: None }
+    }
+
+    /// The absolute path.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Opens a directory below, following links that stay inside; missing directories are made.
+    pub fn directory(&mut self, parts: &[&[u8]]) -> io::Result<RawFd> {
+        if parts.is_empty() {
+            return Ok(self.root.as_raw_fd());
+        }
+        let known = matches!(&self.last, Some((last, _)) if last.len() == parts.len() && last.iter().zip(parts).all(|(a, b)| a == b));
+        if !known {
+            let found = self.walk(parts)?;
+            self.last = Some((parts.iter().map(|part| part.to_vec()).collect(), found));
+        }
+        Ok(self.last.as_ref().map_or(-1, |(_, directory)| directory.as_raw_fd()))
+    }
+
+    fn walk(&self, parts: &[&[u8]]) -> io::Result<OwnedFd> {
+        let mut open: Vec<OwnedFd> = vec![fd::duplicate(&self.root)?];
+        let mut todo: VecDeque<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+        let mut links = 0;
+        while let Some(part) = todo.pop_front() {
+            if part == b".." {
+                open.pop();
+            } else {
+                let parent = open.last().ok_or_else(outside)?.as_raw_fd();
+                let name = CString::new(part)?;
+                match enter(parent, &name)? {
+                    Entered::Directory(directory) => open.push(directory),
+                    Entered::Link(_) if links == MOST_LINKS => return Err(io::Error::from_raw_os_error(ELOOP)),
+                    Entered::Link(target) => {
+                        links += 1;
+                        self.expand(&target, &mut open, &mut todo)?;
+                    }
+                }
+            }
+        }
+        open.pop().ok_or_else(outside)
+    }
+
+    /// Puts a link's target before what is still to walk; an absolute one starts over from the root.
+    fn expand(&self, target: &[u8], open: &mut Vec<OwnedFd>, todo: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
+        let parts: Vec<&[u8]> = if target.first() == Some(&b'/') {
+            open.truncate(1);
+            below(target, &self.path).ok_or_else(outside)?
+        } else {
+            split(target).collect()
+        };
+        for part in parts.into_iter().rev() {
+            todo.push_front(part.to_vec());
+        }
+        Ok(())
+    }
+}
+
+fn outside() -> io::Error {
+    io::Error::from_raw_os_error(EINVAL)
+}
+
+enum Entered {
+    Directory(OwnedFd),
+    /// Its target.
+    Link(Vec<u8>),
+}
+
+fn enter(parent: RawFd, name: &CString) -> io::Result<Entered> {
+    let open = || fd::open_at(parent, name, ffi::O_RDONLY | ffi::O_DIRECTORY | ffi::O_NOFOLLOW);
+    let error = match open() {
+        Ok(directory) => return Ok(Entered::Directory(directory)),
+        Err(error) => error,
+    };
+    match error.raw_os_error() {
+        Some(ENOENT) => {
+            fd::make_directory_at(parent, name, DIRECTORY_MODE)?;
+            open().map(Entered::Directory)
+        }
+        // What is no link has no target; the first error tells more then.
+        Some(ELOOP | ENOTDIR) => fd::read_link_at(parent, name).map(Entered::Link).map_err(|_| error),
+        _ => Err(error),
+    }
+}
