@@ -20,8 +20,9 @@ MAX_LOWERS: Final = 128
 """Layers of one mount. The kernel would take 500; this many fit a page of options in their short form with room to spare."""
 
 _FLAGS: Final = MountFlag.NODEV | MountFlag.NOSUID
-"""For the host's eyes: no device node and no setuid bit in a sandbox's files means anything here. Inside, the sentry implements both itself
-and reads only their metadata from this mount, so setuid programs go on working there. Not noexec: the sentry maps programs from here."""
+"""For the host's eyes: no device node and no setuid bit in a sandbox's files means anything here. Inside, the sentry goes by the files'
+metadata and a mount table of its own, so what setuid does there is gVisor's affair: older releases ignore it, newer have ``--allow-suid``.
+Not noexec: the sentry maps programs from here."""
 
 _OPTIONS: Final = "volatile"
 """No fsync of the guest reaches the disk: its files live no longer than the kernel's cache, which a crash of the machine ends with it."""

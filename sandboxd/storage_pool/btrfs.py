@@ -18,6 +18,7 @@ from sandboxd.kernel import ioctl_both, ioctl_read, ioctl_write
 
 _MAGIC: Final = 0x94
 _SNAP_DESTROY: Final = ioctl_write(_MAGIC, 15, 4096)
+_TREE_SEARCH: Final = ioctl_both(_MAGIC, 17, 4096)
 _INO_LOOKUP: Final = ioctl_both(_MAGIC, 18, 4096)
 _SUBVOL_CREATE_V2: Final = ioctl_write(_MAGIC, 24, 4096)
 _FS_INFO: Final = ioctl_read(_MAGIC, 31, 1024)
@@ -25,12 +26,16 @@ _QUOTA_CTL: Final = ioctl_both(_MAGIC, 40, 16)
 _QGROUP_CREATE: Final = ioctl_write(_MAGIC, 42, 16)
 _QGROUP_LIMIT: Final = ioctl_read(_MAGIC, 43, 48)
 
+_ROOT_TREE: Final = 1
+_ROOT_BACKREF: Final = 144
+_SEARCH_COUNT_OFFSET: Final = 64
 _QUOTA_ENABLE: Final = 1
 _QUOTA_ENABLE_SIMPLE: Final = 4
 _SUBVOL_QGROUP_INHERIT: Final = 1 << 2
 _INHERIT_SET_LIMITS: Final = 1
 _INHERIT_BYTES: Final = 72
 _LIMIT_REFERENCED: Final = 1
+_FIRST_SUBVOLUME: Final = 256
 SUBVOLUME_INODE: Final = 256
 """Inode number of every subvolume's root directory, and of nothing else on btrfs."""
 
@@ -73,12 +78,13 @@ def subvolume_id(fd: int) -> int:
 
 
 def subvolume_exists(fd: int, subvolume: int) -> bool:
-    """Whether the file system of ``fd`` has ``subvolume``; one whose blocks are still being freed is gone."""
-    try:
-        fcntl.ioctl(fd, _INO_LOOKUP, bytearray(struct.pack("=QQ", subvolume, SUBVOLUME_INODE) + bytes(4080)))
-    except FileNotFoundError:
-        return False
-    return True
+    """Whether a directory entry leads to ``subvolume``; a destroyed one, whose blocks are still being freed, has none."""
+    anything = 2**64 - 1
+    key = struct.pack("=7Q4I4Q", _ROOT_TREE, subvolume, subvolume, 0, anything, 0, anything, _ROOT_BACKREF, _ROOT_BACKREF, 1, 0, 0, 0, 0, 0)
+    answer = bytearray(key.ljust(4096, b"\0"))
+    fcntl.ioctl(fd, _TREE_SEARCH, answer)
+    (found,) = struct.unpack_from("=I", answer, _SEARCH_COUNT_OFFSET)
+    return bool(found)
 
 
 def set_limit(fd: int, subvolume: int, limit_bytes: int) -> None:
@@ -106,12 +112,13 @@ def used_bytes(filesystem: uuid.UUID, subvolume: int) -> int:
 
 
 def qgroup_ids(filesystem: uuid.UUID) -> frozenset[int]:
-    """Subvolume ids that have a quota group; the subvolume may be gone."""
+    """Numbers of subvolumes that have a quota group; the subvolume may be gone. The file system's own root, 5, is not among them."""
     try:
         names = [entry.name for entry in _qgroups(filesystem).iterdir()]
     except FileNotFoundError:
         return frozenset()
-    return frozenset(int(name[2:]) for name in names if name.startswith("0_"))
+    numbers = (int(name[2:]) for name in names if name.startswith("0_"))
+    return frozenset(number for number in numbers if number >= _FIRST_SUBVOLUME)
 
 
 def destroy_qgroup(fd: int, subvolume: int) -> bool:

@@ -43,6 +43,7 @@ def ensure_mounted(path: Path, file: Path, instance: str, size_bytes: int, reser
     flags = kernel.MountFlag.NODEV | kernel.MountFlag.NOSUID | kernel.MountFlag.NOATIME
     with loop.attached(file) as device:
         kernel.mount(str(device), path, "btrfs", flags, _OPTIONS)
+    path.chmod(0o700)
 
 
 def _default_size(parent: Path, reserve_bytes: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import stat
 from pathlib import Path
 from typing import Final, Self
 
@@ -94,10 +95,13 @@ class StoragePool:
     def _remove_upper(self, name: str) -> None:
         path = self._sandboxes / name
         try:
-            inode = path.lstat().st_ino
+            status = path.lstat()
         except FileNotFoundError:
             return
-        if inode != btrfs.SUBVOLUME_INODE:
+        if not stat.S_ISDIR(status.st_mode):
+            path.unlink()
+            return
+        if status.st_ino != btrfs.SUBVOLUME_INODE:
             shutil.rmtree(path)
             return
         with self._directory() as fd, contextlib.suppress(FileNotFoundError):

@@ -6,8 +6,6 @@ import contextlib
 import ipaddress
 import json
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,7 +18,7 @@ from pip._internal.models.index import PyPI
 from cove.types import SandboxId, new_id
 from sandboxd import kernel
 from sandboxd.network import NetworkManager, SandboxNetwork, host_nameservers
-from sandboxd.network.netlink import Netlink
+from tests.support import plain_runsc
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runsc]
 
@@ -62,36 +60,10 @@ def manager(instance: str, tmp_path: Path) -> Iterator[NetworkManager]:
     networks.close()
 
 
-def run_inside(network: SandboxNetwork, prefix: list[str], directory: Path, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Run PROBE in a sandbox on ``network``; the machine's own files are its read-only root."""
-    spec = {
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": 0, "gid": 0},
-            "args": ["/usr/bin/env", "python3", "-c", PROBE, json.dumps(request)],
-            "env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
-            "cwd": "/",
-        },
-        "root": {"path": "/", "readonly": True},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]},
-    }
-    spec["linux"]["namespaces"].append({"type": "network", "path": str(network.netns_path)})
-    directory.mkdir()
-    (directory / "config.json").write_text(json.dumps(spec))
-    name = new_id("sb")
-    runsc = ["runsc", f"--root={directory / 'root'}", "--network=sandbox", "--overlay2=none", "--ignore-cgroups"]
-    quiet = {"stdin": subprocess.DEVNULL, "check": True}
-    output, errors = directory / "output", directory / "errors"
-    with output.open("wb") as stdout, errors.open("wb") as stderr:
-        try:
-            subprocess.run([*runsc, "create", f"--bundle={directory}", name], stdout=stdout, stderr=stderr, **quiet)
-            subprocess.run([*prefix, *runsc, "start", name], stdout=stderr, stderr=stderr, **quiet)
-            subprocess.run([*runsc, "wait", name], stdout=stderr, stderr=stderr, **quiet)
-        finally:
-            subprocess.run([*runsc, "delete", "--force", name], stdout=stderr, stderr=stderr, **quiet)
-    assert output.read_bytes(), errors.read_text()
-    return dict(json.loads(output.read_text()))
+def probe(network: SandboxNetwork, prefix: list[str], directory: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What PROBE finds in a sandbox on ``network``."""
+    argv = ["/usr/bin/env", "python3", "-c", PROBE, json.dumps(request)]
+    return dict(json.loads(plain_runsc.run(argv, directory, netns=network.netns_path, prefix=prefix)))
 
 
 @contextlib.contextmanager
@@ -138,7 +110,7 @@ def test_nothing_of_the_host_or_other_sandboxes_can_be_reached(manager: NetworkM
             if ipaddress.ip_address(nameserver).is_private:
                 targets["resolver, not DNS"] = ("tcp", nameserver, 80)
         prefix = manager.start_prefix(network.netns_path)
-        answers = run_inside(network, prefix, tmp_path / "bundle", {"targets": targets, "pages": []})
+        answers = probe(network, prefix, tmp_path / "bundle", {"targets": targets, "pages": []})
     assert {name: outcome for name, (outcome, _) in answers.items()} == dict.fromkeys(targets, "refused")
     slow = {name: took_ms for name, (_, took_ms) in answers.items() if took_ms >= REFUSED_WITHIN_MS}
     assert slow == {}
@@ -155,7 +127,7 @@ def test_the_internet_can_be_reached_by_name(manager: NetworkManager, tmp_path: 
         pytest.skip(f"this machine does not reach the package index: {error}")
     network = manager.attach(sandbox_id)
     request = {"targets": {}, "pages": [page], "cafile": cafile}
-    answers = run_inside(network, manager.start_prefix(network.netns_path), tmp_path / "bundle", request)
+    answers = probe(network, manager.start_prefix(network.netns_path), tmp_path / "bundle", request)
     status, size_bytes = answers[page]
     assert status == 200
     assert size_bytes > 1000
