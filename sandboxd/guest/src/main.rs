@@ -6,7 +6,11 @@ mod context;
 mod event_loop;
 mod fields;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod input;
+#[cfg(test)]
+mod json;
 mod lineage;
 mod log;
 mod marker;

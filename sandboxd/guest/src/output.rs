@@ -24,6 +24,12 @@ impl Output {
         self.queue.len() - self.written
     }
 
+    /// What is not in the pipe yet.
+    #[cfg(test)]
+    pub fn unwritten(&self) -> &[u8] {
+        &self.queue[self.written..]
+    }
+
     pub fn room_for_bulk(&self) -> bool {
         self.pending() < BULK_BYTES
     }

@@ -101,13 +101,13 @@ mod tests {
     #[test]
     fn values_may_hold_newlines_and_equals_signs() {
         let mut found = Overrides::default();
-        found.read(b"14 path=a=\nb\nc\n10 mtime=9\n").unwrap();
+        found.read(b"15 path=a=\nb\nc\n11 mtime=9\n").unwrap();
         assert_eq!((found.path, found.mtime_s), (Some(b"a=\nb\nc"[..].to_vec()), Some(9)));
     }
 
     #[test]
     fn malformed_records_are_refused() {
-        for records in [&b"x"[..], b"5 a=b", b"99 path=x\n", b"0 a=b\n", b"3 a=b\n", b"8 path x\n", b"9 size=x\n\n", b"-9 path=x\n", b"10 uid=-44\n"] {
+        for records in [&b"x"[..], b"5 a=b", b"99 path=x\n", b"0 a=b\n", b"3 a=b\n", b"8 path x\n", b"9 size=x\n\n", b"-9 path=x\n", b"11 uid=-44\n"] {
             assert!(Overrides::default().read(records).is_err(), "{:?}", String::from_utf8_lossy(records));
         }
     }
