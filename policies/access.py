@@ -80,10 +80,11 @@ def bearer(header: str | None) -> str:
     Raises:
         AuthError: there is none.
     """
-    scheme, _, token = (header or "").partition(" ")
+    scheme, _, rest = (header or "").partition(" ")
+    token = rest.strip()
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_LENGTH:
         raise AuthError("The call carries no bearer token.", remedy="Send `Authorization: Bearer <token>`.")
-    return token.strip()
+    return token
 
 
 def _sign(claims: dict[str, object], key: Ed25519PrivateKey) -> str:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import structlog
@@ -38,7 +39,7 @@ from policies.names import check_idempotency_key, check_sandbox_name, check_tags
 from policies.specs import fill_spec
 from router.auth import Caller
 from router.db.protocol import Database
-from router.db.records import AppRecord, Capacity, Claim, SandboxRecord
+from router.db.records import AppRecord, Capacity, Claim, SandboxRecord, SandboxState
 from router.node_client import NodeClient
 from router.nodes import Node, NodeTable
 from router.placement import Demand, candidates
@@ -92,9 +93,7 @@ class Creation:
         """
         plan = await self._plan(caller, request)
         claim = await self._db.idempotency.get(plan.workspace, plan.key)
-        if claim is not None:
-            return await self._again(plan, claim)
-        return await self._finisher.finish(self._first(plan))
+        return await self._finisher.finish(self._again(plan, claim) if claim else self._first(plan))
 
     async def _plan(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> Plan:
         key = check_idempotency_key(request.idempotency_key)
@@ -124,51 +123,30 @@ class Creation:
             node_id=order[0],
             tags=plan.tags,
         )
-        # Before the write: whoever finds the claim must find the saga too.
-        outcome = self._begin(sandbox_id)
-        try:
+        # In progress before the write: whoever finds the claim must find the saga too.
+        with self._progress(sandbox_id) as outcome:
             claim = await self._db.sandboxes.reserve(record, Claim(plan.workspace, plan.key, plan.request_hash, sandbox_id, now))
             if claim.sandbox_id != sandbox_id:
                 return await self._again(plan, claim)
             record = await self._admit(plan, record, order)
             outcome.set_result(record)
-        except Exception as error:
-            outcome.set_exception(error)
-            raise
-        finally:
-            self._end(sandbox_id)
         log.info("sandbox created", sandbox=sandbox_id, app=plan.app.app_id, node=record.node_id, took_s=round(self._clock() - now, 4))
         return record
 
     async def _again(self, plan: Plan, claim: Claim) -> SandboxRecord:
-        """The answer to a key that is in use."""
+        """The answer to a key that is in use: what its saga gives, or gave, or will give when it goes on from where a router stopped."""
         if claim.request_hash != plan.request_hash:
             raise AlreadyExistsError("The idempotency key came with another request before.", remedy="Use a new key for each create.")
         running = self._in_progress.get(claim.sandbox_id)
         if running is not None:
             return await asyncio.shield(running)
-        record = await self._db.sandboxes.get(claim.sandbox_id)
-        if record is None:
-            raise NotFoundError(f"The sandbox {claim.sandbox_id} that this key made is no longer kept.", remedy="Use a new key.")
-        if record.observed.started_at or not record.is_live:
-            return record
-        return await self._finisher.finish(self._resume(plan, record))
-
-    async def _resume(self, plan: Plan, record: SandboxRecord) -> SandboxRecord:
-        """Go on where a router stopped, or learn from the node that there is nothing to do."""
-        running = self._in_progress.get(record.sandbox_id)
-        if running is not None:
-            return await asyncio.shield(running)
-        outcome = self._begin(record.sandbox_id)
-        try:
-            if not await self._has_landed(record):
+        with self._progress(claim.sandbox_id) as outcome:
+            record = await self._db.sandboxes.get(claim.sandbox_id)
+            if record is None:
+                raise NotFoundError(f"The sandbox {claim.sandbox_id} that this key made is no longer kept.", remedy="Use a new key.")
+            if record.observed.state is SandboxState.PENDING and not await self._has_landed(record):
                 record = await self._admit(plan, record, [record.node_id, *self._others(plan, record)])
             outcome.set_result(record)
-        except Exception as error:
-            outcome.set_exception(error)
-            raise
-        finally:
-            self._end(record.sandbox_id)
         return record
 
     async def _has_landed(self, record: SandboxRecord) -> bool:
@@ -250,14 +228,20 @@ class Creation:
         """The record of a sandbox whose fate others decided meanwhile: its node reported it, or the reconciler gave it up."""
         return await self._db.sandboxes.get(record.sandbox_id) or record
 
-    def _begin(self, sandbox_id: SandboxId) -> asyncio.Future[SandboxRecord]:
+    @contextmanager
+    def _progress(self, sandbox_id: SandboxId) -> Iterator[asyncio.Future[SandboxRecord]]:
+        """While the block runs, others with the same key wait for the future; it gets the block's error."""
         outcome: asyncio.Future[SandboxRecord] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whether or not anybody joined
         self._in_progress[sandbox_id] = outcome
-        return outcome
-
-    def _end(self, sandbox_id: SandboxId) -> None:
-        self._in_progress.pop(sandbox_id).cancel()  # a no-op when it has its result
+        try:
+            yield outcome
+        except Exception as error:
+            outcome.set_exception(error)
+            outcome.exception()  # marks it as seen: nobody may have joined
+            raise
+        finally:
+            del self._in_progress[sandbox_id]
+            outcome.cancel()  # a no-op when it has its result
 
 
 def _summary(refusals: Sequence[Error]) -> Error:

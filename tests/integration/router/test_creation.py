@@ -261,3 +261,15 @@ async def test_an_app_must_exist_and_a_node_too(cluster: Cluster) -> None:
     await node.report()
     with pytest.raises(ResourceExhaustedError, match="healthy"):
         await cluster.client.create(app_id)
+
+
+async def test_a_node_that_reports_a_sandbox_and_dies_before_it_answers_has_it(cluster: Cluster) -> None:
+    node = await cluster.node()
+    node.drop_answers = True
+    call = asyncio.create_task(cluster.client.create(await cluster.client.app()))
+    await node.arrived_at_least(1)
+    (sandbox_id,) = node.sandboxes
+    await node.run(sandbox_id)
+    await node.stop()
+    assert (await call).sandbox_id == sandbox_id
+    assert (await cluster.client.get(sandbox_id)).status.state == common_pb2.SANDBOX_STATE_RUNNING

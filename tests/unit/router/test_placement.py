@@ -1,0 +1,115 @@
+"""Placement: who may be asked, in which order, and what is said when nobody may."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cove.exception import InvalidError, ResourceExhaustedError
+from cove.types import NodeId, SandboxId, new_id
+from router.db.records import Capacity
+from router.placement import MAX_CANDIDATES, Demand, NodeView, candidates
+
+
+def view(node_id: str, *, cpu: int = 1000, memory: int = 1000, used: int = 0, usable: bool = True, pythons: str = "3.11") -> NodeView:
+    return NodeView(
+        node_id=NodeId(node_id),
+        usable=usable,
+        capacity=Capacity(cpu, memory),
+        reserved=Capacity(used, used),
+        debian_pythons=frozenset(filter(None, pythons.split(","))),
+    )
+
+
+def demand(cpu: int = 10, memory: int = 10, python: str = "3.11", sandbox_id: str = "sb-1") -> Demand:
+    return Demand(sandbox_id=SandboxId(sandbox_id), request=Capacity(cpu, memory), debian_python=python)
+
+
+amounts = st.integers(0, 40)
+views = st.lists(
+    st.builds(
+        NodeView,
+        node_id=st.uuids().map(lambda item: NodeId(str(item))),
+        usable=st.booleans(),
+        capacity=st.builds(Capacity, amounts, amounts),
+        reserved=st.builds(Capacity, amounts, amounts),
+        debian_pythons=st.frozensets(st.sampled_from(["3.11", "3.12"])),
+    ),
+    max_size=15,
+    unique_by=lambda node: node.node_id,
+)
+demands = st.builds(
+    Demand,
+    sandbox_id=st.uuids().map(lambda item: SandboxId(str(item))),
+    request=st.builds(Capacity, amounts, amounts),
+    debian_python=st.sampled_from(["", "3.11", "3.12", "3.9"]),
+)
+
+
+@given(views, demands, st.randoms())
+def test_candidates_are_exactly_who_could_take_it_whatever_the_order_of_nodes(nodes: list[NodeView], asked: Demand, random: object) -> None:
+    could = {
+        node.node_id
+        for node in nodes
+        if node.usable
+        and node.capacity.cpu_millis - node.reserved.cpu_millis >= asked.request.cpu_millis
+        and node.capacity.memory_bytes - node.reserved.memory_bytes >= asked.request.memory_bytes
+        and (not asked.debian_python or asked.debian_python in node.debian_pythons)
+    }
+    try:
+        found = candidates(nodes, asked)
+    except (ResourceExhaustedError, InvalidError):
+        assert not could
+        return
+    assert {node.node_id for node in found} <= could
+    assert len(found) == min(len(could), MAX_CANDIDATES) > 0
+    assert candidates(reversed(nodes), asked) == found
+
+
+@given(views, demands)
+def test_no_candidate_is_much_fuller_than_one_it_precedes(nodes: list[NodeView], asked: Demand) -> None:
+    try:
+        found = candidates(nodes, asked)
+    except (ResourceExhaustedError, InvalidError):
+        return
+
+    def load(node: NodeView) -> float:
+        after = node.reserved + asked.request
+        return max(after.cpu_millis / max(1, node.capacity.cpu_millis), after.memory_bytes / max(1, node.capacity.memory_bytes))
+
+    for earlier, later in itertools.pairwise(found):
+        assert load(earlier) <= load(later) + 1 / 16
+
+
+def test_equal_nodes_share_evenly() -> None:
+    nodes = [view(f"n{item}") for item in range(10)]
+    first = Counter(candidates(nodes, demand(sandbox_id=new_id("sb")))[0].node_id for _ in range(2000))
+    assert len(first) == 10 and min(first.values()) > 120  # 200 expected; seven standard deviations
+
+
+def test_the_scarcer_resource_decides() -> None:
+    memory_full = msgspec.structs.replace(view("m"), reserved=Capacity(0, 900))
+    half = msgspec.structs.replace(view("h"), reserved=Capacity(500, 500))
+    assert [node.node_id for node in candidates([memory_full, half], demand())] == ["h", "m"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "error", "said"),
+    [
+        ([], demand(), ResourceExhaustedError, "No node has joined"),
+        ([view("a", pythons="3.12")], demand(), ResourceExhaustedError, "3.12"),
+        ([view("a", usable=False)], demand(), ResourceExhaustedError, "healthy"),
+        ([view("a", used=995)], demand(), ResourceExhaustedError, "free"),
+        ([view("a"), view("b", usable=False)], demand(cpu=1001), InvalidError, "largest node has 1 cores"),
+        ([view("a"), view("b", cpu=2000, usable=False)], demand(cpu=1001), ResourceExhaustedError, "free"),
+        ([view("a", cpu=2000), view("b", memory=2000)], demand(cpu=1500, memory=1500), InvalidError, "largest"),
+    ],
+)
+def test_why_nobody_can_is_told_apart(nodes: list[NodeView], asked: Demand, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        candidates(nodes, asked)
