@@ -22,6 +22,8 @@ SENTRY_TASKS: Final = 512
 
 _SHARES_PER_CORE: Final = 1024
 _LEAST_SHARES: Final = 2
+_LEAST_QUOTA_US: Final = 1000
+"""The kernel refuses less: a limit under 10 thousandths of a core becomes 10."""
 
 
 class Limited(Protocol):
@@ -63,7 +65,8 @@ def _cpu(request_millis: int, limit_millis: int, cores: int) -> dict[str, int]:
     shares = {"shares": max(_LEAST_SHARES, request_millis * _SHARES_PER_CORE // 1000)}
     if not 0 < limit_millis < cores * 1000:
         return shares
-    return {**shares, "quota": limit_millis * DEFAULT_CPU_PERIOD_US // 1000, "period": DEFAULT_CPU_PERIOD_US}
+    quota_us = max(_LEAST_QUOTA_US, limit_millis * DEFAULT_CPU_PERIOD_US // 1000)
+    return {**shares, "quota": quota_us, "period": DEFAULT_CPU_PERIOD_US}
 
 
 def _memory(limit_bytes: int, node_memory_bytes: int) -> int:
@@ -73,7 +76,7 @@ def _memory(limit_bytes: int, node_memory_bytes: int) -> int:
 def running_memory_limit(limit_bytes: int, node_memory_bytes: int) -> int:
     """What the memory group's limit becomes once the sentry runs.
 
-    The sentry takes the limit that it finds at its start for the machine's memory and shows it inside; what sentry and gofer need themselves
-    comes on top afterwards, so that programs can have all that they see.
+    The sentry takes the limit that it finds at its start for the machine's memory and shows it inside; what sentry and gofer need
+    themselves comes on top afterwards, so that programs can have all that they see.
     """
     return min(limit_bytes + SENTRY_MEMORY_BYTES, node_memory_bytes) if limit_bytes else node_memory_bytes

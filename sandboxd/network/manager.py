@@ -139,7 +139,7 @@ class NetworkManager:
                 if index < len(self._pool) and is_sandbox_id(alias):
                     self._blocks[SandboxId(alias)] = self._pool.block(index)
                 else:  # its maker died before naming it, or worked with another pool
-                    netlink.request(delete_link(self._link_name(index)))
+                    _delete_if_there(netlink, self._link_name(index))
         present = [(self._link(block), block.address) for block in self._blocks.values()]
         self._nftables.run(rules.build(self._spec, present))
 
