@@ -44,7 +44,9 @@ async def serve(node: Node, gate: Gate, *, grpc_address: str, http_address: str)
     node_pb2_grpc.add_NodeServicer_to_server(NodeService(node, gate), server)  # type: ignore[no-untyped-call]  # generated
     data_pb2_grpc.add_DataPlaneServicer_to_server(DataPlaneService(node, gate), server)  # type: ignore[no-untyped-call]  # generated
     grpc_port = _bind(server, grpc_address)
-    runner = web.AppRunner(HttpTransfers(node, gate).application(), access_log=None, handler_cancellation=True, shutdown_timeout=STOP_GRACE_S)
+    runner = web.AppRunner(
+        HttpTransfers(node, gate).application(), access_log=None, handler_cancellation=True, shutdown_timeout=STOP_GRACE_S
+    )
     await runner.setup()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)

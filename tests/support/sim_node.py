@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,8 @@ class SimDaemon:
             async with serve(self.node, gate, grpc_address="127.0.0.1:0", http_address="127.0.0.1:0") as bound:
                 self.http_port = bound.http_port
                 async with grpc.aio.insecure_channel(f"127.0.0.1:{bound.grpc_port}") as channel:
-                    self.api = node_pb2_grpc.NodeStub(channel)
-                    self.data = data_pb2_grpc.DataPlaneStub(channel)
+                    self.api = node_pb2_grpc.NodeStub(channel)  # type: ignore[no-untyped-call]  # generated
+                    self.data = data_pb2_grpc.DataPlaneStub(channel)  # type: ignore[no-untyped-call]  # generated
                     yield self
         finally:
             life.cancel()
@@ -110,5 +110,5 @@ class SimDaemon:
         return sandbox
 
 
-def _bearer(token: str) -> Sequence[tuple[str, str]]:
+def _bearer(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cove.exception import AlreadyExistsError, AuthError, ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
-from cove.exception import ResourceExhaustedError
+from cove.exception import (
+    AlreadyExistsError,
+    AuthError,
+    ConflictError,
+    Error,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+)
 from cove.types import NodeId, new_id
 from cove.wire import data_pb2, node_pb2
 from cove.wire.errors import decode
@@ -39,20 +48,22 @@ async def daemon(machine: SimMachine, tmp_path: Path, key: Ed25519PrivateKey) ->
         yield daemon
 
 
-async def error_of(call: object) -> Error:
+async def error_of(call: Awaitable[object]) -> Error:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call  # type: ignore[misc]
+        await call
     return decode(caught.value)
 
 
-async def start(daemon: SimDaemon, sandbox_id: str, *argv: str, exec_id: str = "e1", **fields: object) -> data_pb2.ProcessStatus:
+async def start(daemon: SimDaemon, sandbox_id: str, *argv: str, exec_id: str = "e1", **fields: Any) -> data_pb2.ProcessStatus:
     request = data_pb2.ProcessStartRequest(sandbox_id=sandbox_id, exec_id=exec_id, argv=[arg.encode() for arg in argv], **fields)
-    return await daemon.data.ProcessStart(request, metadata=daemon.auth(sandbox_id))
+    status: data_pb2.ProcessStatus = await daemon.data.ProcessStart(request, metadata=daemon.auth(sandbox_id))
+    return status
 
 
 async def wait(daemon: SimDaemon, sandbox_id: str, exec_id: str = "e1", timeout_s: float = 10) -> data_pb2.ProcessStatus:
     request = data_pb2.ProcessWaitRequest(sandbox_id=sandbox_id, exec_id=exec_id, timeout_s=timeout_s)
-    return await daemon.data.ProcessWait(request, metadata=daemon.auth(sandbox_id))
+    status: data_pb2.ProcessStatus = await daemon.data.ProcessWait(request, metadata=daemon.auth(sandbox_id))
+    return status
 
 
 async def output(daemon: SimDaemon, sandbox_id: str, exec_id: str = "e1", fd: int = 1, offset: int = 0, follow: bool = True) -> bytes:
@@ -62,7 +73,8 @@ async def output(daemon: SimDaemon, sandbox_id: str, exec_id: str = "e1", fd: in
 
 async def write(daemon: SimDaemon, sandbox_id: str, offset: int, data: bytes, *, eof: bool = False, exec_id: str = "e1") -> int:
     request = data_pb2.ProcessInputRequest(sandbox_id=sandbox_id, exec_id=exec_id, offset=offset, data=data, eof=eof)
-    return (await daemon.data.ProcessInput(request, metadata=daemon.auth(sandbox_id))).offset
+    response: data_pb2.ProcessInputResponse = await daemon.data.ProcessInput(request, metadata=daemon.auth(sandbox_id))
+    return response.offset
 
 
 async def test_exec_runs_and_its_output_and_code_come_back(daemon: SimDaemon) -> None:
@@ -114,7 +126,9 @@ async def test_missing_binary_fails_the_start(daemon: SimDaemon) -> None:
     assert isinstance(error, InvalidError)
     assert error.code == "exec_failed"
     assert "no-such-thing" in error.cause
-    assert (await daemon.data.ProcessList(data_pb2.ProcessListRequest(sandbox_id=sandbox_id), metadata=daemon.auth(sandbox_id))).processes == []
+    assert (
+        await daemon.data.ProcessList(data_pb2.ProcessListRequest(sandbox_id=sandbox_id), metadata=daemon.auth(sandbox_id))
+    ).processes == []
 
 
 async def test_start_is_idempotent_by_id_and_request(daemon: SimDaemon) -> None:
@@ -156,7 +170,7 @@ async def test_main_process_ends_the_sandbox_and_its_output_stays(daemon: SimDae
     ("fields", "reason", "code"),
     [({"timeout_s": 1}, "timeout", 124), ({"idle_timeout_s": 1}, "idle_timeout", 124)],
 )
-async def test_time_ends_a_sandbox(daemon: SimDaemon, fields: dict[str, int], reason: str, code: int) -> None:
+async def test_time_ends_a_sandbox(daemon: SimDaemon, fields: dict[str, Any], reason: str, code: int) -> None:
     sandbox = await daemon.ended(await daemon.create(**fields))
     assert sandbox.entry.result is not None
     assert (sandbox.entry.result.reason, sandbox.entry.result.exit_code) == (reason, code)
@@ -307,7 +321,7 @@ async def test_nobody_passes_with_a_wrong_token(daemon: SimDaemon) -> None:
         {"pty": data_pb2.PtySize(rows=24, columns=70_000)},
     ],
 )
-async def test_bad_starts_are_refused_and_change_nothing(daemon: SimDaemon, fields: dict[str, object]) -> None:
+async def test_bad_starts_are_refused_and_change_nothing(daemon: SimDaemon, fields: dict[str, Any]) -> None:
     sandbox_id = await daemon.create()
     request = data_pb2.ProcessStartRequest(**{"sandbox_id": sandbox_id, "exec_id": "e1", "argv": [b"true"], **fields})
     error = await error_of(daemon.data.ProcessStart(request, metadata=daemon.auth(sandbox_id)))

@@ -7,22 +7,26 @@ import pytest
 from cove.types import SandboxId, TaskId
 from sandboxd.environment import RESERVED, process_environment, sandbox_environment
 
-IDS = {"sandbox_id": SandboxId("sb-1"), "task_id": TaskId("ta-1"), "image_id": "im-1"}
+
+def environment(image: dict[str, str], caller: dict[str, str], cpu_request_millis: int = 125) -> dict[str, str]:
+    return sandbox_environment(
+        image, caller, sandbox_id=SandboxId("sb-1"), task_id=TaskId("ta-1"), image_id="im-1", cpu_request_millis=cpu_request_millis
+    )
 
 
 def test_caller_wins_over_image_and_cove_over_both() -> None:
-    env = sandbox_environment({"A": "image", "B": "image"}, {"B": "caller", "COVE_SANDBOX_ID": "mine"}, cpu_request_millis=125, **IDS)
+    env = environment({"A": "image", "B": "image"}, {"B": "caller", "COVE_SANDBOX_ID": "mine"})
     assert (env["A"], env["B"], env["COVE_SANDBOX_ID"]) == ("image", "caller", "sb-1")
     assert env.keys() >= RESERVED
 
 
 @pytest.mark.parametrize(("millis", "threads"), [(1, "1"), (125, "1"), (1000, "1"), (1001, "2"), (8000, "8")])
 def test_threads_follow_the_reservation(millis: int, threads: str) -> None:
-    assert sandbox_environment({}, {}, cpu_request_millis=millis, **IDS)["OMP_NUM_THREADS"] == threads
+    assert environment({}, {}, millis)["OMP_NUM_THREADS"] == threads
 
 
 def test_threads_can_be_chosen() -> None:
-    assert sandbox_environment({}, {"OMP_NUM_THREADS": "3"}, cpu_request_millis=125, **IDS)["OMP_NUM_THREADS"] == "3"
+    assert environment({}, {"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
 
 
 def test_process_cannot_override_what_is_reserved() -> None:
