@@ -42,6 +42,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         name="cove",
         help="Secure sandboxes on machines you own.",
         no_args_is_help=True,
+        rich_markup_mode=None,  # rich takes longer to import than everything else together
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

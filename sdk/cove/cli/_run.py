@@ -1,0 +1,61 @@
+"""How commands do their work: on one event loop that ends with them, and that signals end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+import typer
+
+T = TypeVar("T")
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+"""Signals after which a command cleans up and exits with 128 + n. Ctrl-C is asyncio's: it ends with 130."""
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run the asynchronous part of a command to its end and close its connections.
+
+    Raises:  what ``work`` raises; of several errors at once the first, since a command tells of one.
+    """
+    try:
+        return asyncio.run(_and_close(work))
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+
+
+async def _and_close(work: Coroutine[Any, Any, T]) -> T:
+    from cove import _lifespan
+
+    received = _cancel_on_signals()
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if received:
+            raise typer.Exit(128 + received[0]) from None
+        raise
+    finally:
+        await _lifespan.close_all()
+
+
+def _cancel_on_signals() -> list[int]:
+    """Cancel the running task when a signal asks to end; those that came are in the list. What nohup ignores stays ignored."""
+    loop, task, received = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
+
+    def cancel(number: int) -> None:
+        received.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, cancel, number)
+    return received
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
