@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 import uvloop
 
+from cove._settings import flags
 from cove.exception import Error
 from router.app import running
 from router.settings import RouterSettings, load
@@ -21,7 +20,9 @@ from router.settings import RouterSettings, load
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a router. Returns the exit status: 0 after SIGTERM or SIGINT, 1 if it could not start."""
     try:
-        settings = load(_flags(arguments))
+        settings = load(
+            flags(RouterSettings, program="python -m router", description="The control plane and edge of cove.", arguments=arguments)
+        )
         _configure_logging(settings.log_level)
         uvloop.run(_run(settings))
     except Error as error:
@@ -37,14 +38,6 @@ async def _run(settings: RouterSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(settings):
         await stop.wait()
-
-
-def _flags(arguments: Sequence[str] | None) -> dict[str, object]:
-    """An option ``--some-name`` for each field; what is not given is None."""
-    parser = argparse.ArgumentParser(prog="python -m router", description="The control plane and edge of cove.")
-    for field in msgspec.structs.fields(RouterSettings):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, metavar="VALUE")
-    return vars(parser.parse_args(arguments))
 
 
 def _configure_logging(level: str) -> None:

@@ -199,13 +199,13 @@ class Creation:
         """
         node = self._nodes.get(record.node_id)
         request = node_pb2.NodeCreateRequest(sandbox_id=record.sandbox_id, task_id=record.task_id, spec=plan.spec)
-        node.placing[record.sandbox_id] = plan.request
+        node.expect(record.sandbox_id, plan.request)
         try:
             await self._client.create(node, request)
         except Error as error:
             if await self._landed(node, record.sandbox_id, error):
                 return None
-            node.placing.pop(record.sandbox_id, None)
+            node.expect_no_more(record.sandbox_id)
             if isinstance(error, InvalidError) and not isinstance(error, ConflictError):
                 raise
             return error

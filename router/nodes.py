@@ -32,12 +32,29 @@ class Node:
         self.draining = record.draining
         self.last_sequence = 0
         self.saved_at = record.last_seen_at
-        self.placing: dict[SandboxId, Capacity] = {}
-        """Requests of sandboxes sent there that no report can contain yet."""
+        self._debian_pythons = frozenset(record.debian_pythons)
+        self._expected: dict[SandboxId, Capacity] = {}
+        self._expected_total = Capacity()
 
     @property
     def node_id(self) -> NodeId:
         return self.record.node_id
+
+    def expect(self, sandbox_id: SandboxId, request: Capacity) -> None:
+        """A sandbox is being sent there: count its request until a report can contain it."""
+        self.expect_no_more(sandbox_id)
+        self._expected[sandbox_id] = request
+        self._expected_total += request
+
+    def expect_no_more(self, sandbox_id: SandboxId) -> None:
+        """The node did not take it, or has reported since."""
+        request = self._expected.pop(sandbox_id, None)
+        if request is not None:
+            self._expected_total -= request
+
+    def expected(self) -> list[SandboxId]:
+        """What was sent there since its last report."""
+        return list(self._expected)
 
     def view(self, *, usable: bool) -> NodeView:
         """What placement may know."""
@@ -45,8 +62,8 @@ class Node:
             node_id=self.node_id,
             usable=usable,
             capacity=self.record.capacity,
-            reserved=sum(self.placing.values(), self.reserved),
-            debian_pythons=frozenset(self.record.debian_pythons),
+            reserved=self.reserved + self._expected_total,
+            debian_pythons=self._debian_pythons,
         )
 
 
@@ -87,11 +104,9 @@ class NodeTable:
         record = NodeRecord(**fields, session_hash=self._hasher(_SESSION_SALT, token), registered_at=now, last_seen_at=now)
         await self._store.put(record)
         earlier = self._nodes.get(registration.node_id)
-        node = Node(record)
         if earlier:
             self._by_session.pop(earlier.record.session_hash, None)
-            node.placing = earlier.placing
-        self._add(node)
+        self._add(Node(record))
         return token
 
     def by_session(self, token: str) -> Node | None:

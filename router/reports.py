@@ -46,7 +46,9 @@ class Reports:
         if request.sequence > node.last_sequence:
             await self.merge(node, seen, complete=request.complete)
             node.last_sequence = request.sequence  # after the merge: a report that failed half-way can be sent again
-            node.placing = {item: amount for item, amount in node.placing.items() if self._creation.in_progress(item)}
+            for sandbox_id in node.expected():
+                if not self._creation.in_progress(sandbox_id):
+                    node.expect_no_more(sandbox_id)
         await self._nodes.heartbeat(node, reserved=reserved, draining=request.draining)
 
     async def take_list(self, node: Node, statuses: Iterable[common_pb2.SandboxStatus], *, complete: bool) -> None:
