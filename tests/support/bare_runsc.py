@@ -51,6 +51,11 @@ class BareRunsc:
         finally:
             await bare._clean()
 
+    @property
+    def options(self) -> RunscOptions:
+        """How runsc is called."""
+        return self._options
+
     def runtime(self) -> RunscRuntime:
         return RunscRuntime(self._options)
 

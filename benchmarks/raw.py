@@ -1,0 +1,149 @@
+"""The baseline: runsc and the guest without daemon, network or SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import uvloop
+
+from cove.types import SandboxId, new_id
+from sandboxd import programs
+from sandboxd.channel.client import Guest
+from sandboxd.channel.frames import MARKER_BYTES
+from sandboxd.channel.link import Fifos
+from sandboxd.channel.messages import ProcessExit, ProcessRequest
+from tests.support.bare_runsc import BareRunsc
+
+T = TypeVar("T")
+
+COMMAND_S: Final = 60.0
+
+
+class _End:
+    """A process's sink that waits for its end alone."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    def on_output(self, channel: int, offset: int, data: bytes | memoryview) -> None:
+        pass
+
+    def on_output_end(self, channel: int, offset: int) -> None:
+        pass
+
+    def on_input_taken(self, offset: int) -> None:
+        pass
+
+    def on_exit(self, exit_: ProcessExit) -> None:
+        self.ended.set()
+
+
+class RawContainer:
+    """One container that runs."""
+
+    def __init__(self, sandbox_id: SandboxId, guest: Guest) -> None:
+        self.sandbox_id = sandbox_id
+        self._guest = guest
+
+    async def spawn(self, *argv: str) -> None:
+        """Run a command to its end."""
+        end = _End()
+        request = ProcessRequest(
+            exec_id=new_id("ex"), argv=[argument.encode() for argument in argv], env={"PATH": "/usr/bin:/bin"}, cwd="/"
+        )
+        stream, _ = await self._guest.spawn(request, end)
+        await end.ended.wait()
+        self._guest.forget(stream)
+
+
+class RawRunsc:
+    """Containers of a runsc root of their own, behind an event loop of their own. Methods return seconds."""
+
+    def __init__(self, bare: BareRunsc, loop: asyncio.AbstractEventLoop) -> None:
+        self._bare = bare
+        self._loop = loop
+        self._stack = contextlib.AsyncExitStack()
+        self._standing: RawContainer | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def in_directory(cls, directory: Path) -> Iterator[RawRunsc]:
+        """Everything made is gone at the end of the block."""
+        loop = uvloop.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="raw runsc")
+        thread.start()
+        with contextlib.ExitStack() as stack:
+            stack.callback(loop.close)
+            stack.callback(thread.join)
+            stack.callback(loop.call_soon_threadsafe, loop.stop)
+            bare = BareRunsc.in_directory(directory)
+            raw = cls(_wait(loop, bare.__aenter__()), loop)
+            stack.callback(lambda: _wait(loop, bare.__aexit__(None, None, None)))
+            stack.callback(lambda: _wait(loop, raw._stack.aclose()))
+            yield raw
+
+    def create(self) -> float:
+        """From ``runsc create`` to the end of the first process. The container is gone afterwards."""
+        return _wait(self._loop, self._create())
+
+    def spawn(self, *argv: str) -> float:
+        """One process in a container that stands, by its guest."""
+        return _wait(self._loop, self._timed(lambda one: one.spawn(*argv)))
+
+    def runsc_exec(self, *argv: str) -> float:
+        """One process in a container that stands, by ``runsc exec``."""
+        return _wait(self._loop, self._timed(lambda one: self._exec(one, argv)))
+
+    async def _create(self) -> float:
+        async with self._running() as (begin, container):
+            await container.spawn("true")
+            return time.perf_counter() - begin
+
+    async def _timed(self, work: Any) -> float:
+        if self._standing is None:
+            _, self._standing = await self._stack.enter_async_context(self._running())
+        begin = time.perf_counter()
+        await work(self._standing)
+        return time.perf_counter() - begin
+
+    async def _exec(self, container: RawContainer, argv: tuple[str, ...]) -> None:
+        options = self._bare.options
+        command = [str(options.runsc), "--root", str(options.root), "exec", container.sandbox_id, *argv]
+        finished = await programs.capture(command, timeout_s=COMMAND_S)
+        if finished.code:
+            raise RuntimeError(f"runsc exec failed: {finished.stderr.decode(errors='replace')[:1024]}")
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[tuple[float, RawContainer]]:
+        """A container that serves, and when its making began; mounts and FIFOs were there before."""
+        runtime = self._bare.runtime()
+        container = self._bare.prepare(SandboxId(new_id("sb")))
+        fifos = Fifos(container.directory)
+        fifos.make()
+        fifos.open()
+        try:
+            begin = time.perf_counter()
+            await runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
+            await runtime.start(container)
+            guest = Guest(fifos, secrets.token_bytes(MARKER_BYTES), violated=_raise, api_opened=lambda stream, peer: stream.close())
+            await guest.start()
+            yield begin, RawContainer(container.sandbox_id, guest)
+            guest.close()
+            await runtime.delete(container.sandbox_id)
+        finally:
+            fifos.close()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _wait(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
