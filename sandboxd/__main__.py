@@ -6,7 +6,6 @@ gives everything back to the kernel; ``cove down`` sends it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -14,10 +13,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 import uvloop
 
+from cove._settings import flags
 from cove.exception import Error
 from sandboxd.app import running
 from sandboxd.doctor import hard_failures
@@ -27,7 +26,7 @@ from sandboxd.settings import NodeSettings, load
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node daemon. Returns the exit status: 0 after a signal, 1 if it could not start."""
     try:
-        settings = load(_flags(arguments))
+        settings = load(flags(NodeSettings, program="python -m sandboxd", description="The node daemon of cove.", arguments=arguments))
         _configure_logging(settings.log_level)
         uvloop.run(_run(settings))
     except (Error, OSError) as error:
@@ -46,14 +45,6 @@ async def _run(settings: NodeSettings) -> None:
     async with running(settings) as daemon:
         if await signals.get() == signal.SIGUSR1:
             await daemon.clear()
-
-
-def _flags(arguments: Sequence[str] | None) -> dict[str, object]:
-    """An option ``--some-name`` for each field; what is not given is None."""
-    parser = argparse.ArgumentParser(prog="python -m sandboxd", description="The node daemon of cove.")
-    for field in msgspec.structs.fields(NodeSettings):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, metavar="VALUE")
-    return vars(parser.parse_args(arguments))
 
 
 def _configure_logging(level: str) -> None:

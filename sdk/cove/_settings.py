@@ -6,11 +6,12 @@ Unknown keys fail in every layer, and each error names the layer and the key, ne
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeVar, get_args
 
@@ -85,6 +86,14 @@ def load(
         return kind(**values)
     except (TypeError, ValueError) as error:
         raise InvalidError(f"The settings do not fit together: {error}.", remedy=f"Set it as {env_prefix}<NAME> or in the file.") from error
+
+
+def flags(kind: type[msgspec.Struct], *, program: str, description: str, arguments: Sequence[str] | None = None) -> dict[str, object]:
+    """The command line of a daemon: an option ``--some-name`` for each field of ``kind``; what is not given is None."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    for field in msgspec.structs.fields(kind):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", dest=field.name, metavar="VALUE")
+    return vars(parser.parse_args(arguments))
 
 
 def check_instance(name: str) -> str:
