@@ -26,7 +26,8 @@ from sandboxd.settings import NodeSettings, load
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node daemon. Returns the exit status: 0 after a signal, 1 if it could not start."""
     try:
-        settings = load(flags(NodeSettings, program="python -m sandboxd", description="The node daemon of cove.", arguments=arguments))
+        given = flags(NodeSettings, program="python -m sandboxd", description="The node daemon of cove.", arguments=arguments)
+        settings = load(given)
         _configure_logging(settings.log_level)
         uvloop.run(_run(settings))
     except (Error, OSError) as error:
