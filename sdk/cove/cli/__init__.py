@@ -11,12 +11,15 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module, metadata
-from typing import Annotated, Any, Final, NoReturn, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, cast
 
 import typer
 
 from cove.exception import Error, InvalidError
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 PLUGINS: Final = "cove.cli"
 """Group of entry points."""
@@ -52,6 +55,8 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     for noun in [named] if named in nouns else nouns:
         cast(Any, import_module(f"{__name__}.{noun}")).commands(app)
     if named not in nouns:
+        from importlib import metadata  # slow to import
+
         for plugin in metadata.entry_points(group=PLUGINS):
             _add_plugin(app, plugin)
     return app
@@ -65,6 +70,8 @@ def fail(error: Exception) -> NoReturn:
     console = Console(stderr=True)
     if isinstance(error, Error):
         cause, remedy = error.cause or type(error).__name__, error.remedy
+    elif isinstance(error, OSError) and error.strerror:  # of a file, here or in a sandbox
+        cause, remedy = ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None), ""
     else:
         cause, remedy = f"{type(error).__name__}: {error}", "This is a bug in cove or a broken installation: COVE_TRACEBACK=1 shows where."
     console.print(Text.assemble(("Error: ", "bold red"), cause), soft_wrap=True)
@@ -85,6 +92,8 @@ def _add_plugin(app: typer.Typer, plugin: metadata.EntryPoint) -> None:
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         typer.echo(f"cove {metadata.version('cove')}")
         raise typer.Exit
 

@@ -1,8 +1,10 @@
-"""How commands do their work: on one event loop that ends with them, and that signals end in order."""
+"""How commands do their work: on one event loop that ends with them, and that signals end in order.
+
+Modules are imported inside functions: this one is loaded for ``cove --help`` too, and asyncio alone takes a third of that time.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
@@ -20,6 +22,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:  what ``work`` raises; of several errors at once the first, since a command tells of one.
     """
+    import asyncio
+
     try:
         return asyncio.run(_and_close(work))
     except BaseExceptionGroup as group:
@@ -27,6 +31,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _and_close(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
     from cove import _lifespan
 
     received = _cancel_on_signals()
@@ -42,6 +48,8 @@ async def _and_close(work: Coroutine[Any, Any, T]) -> T:
 
 def _cancel_on_signals() -> list[int]:
     """Cancel the running task when a signal asks to end; those that came are in the list. What nohup ignores stays ignored."""
+    import asyncio
+
     loop, task, received = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
 
     def cancel(number: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ from cove._async.client import connection_of
 from cove._async.sandbox import _Sandbox
 from cove._transport.methods import PROCESS_LIST, SANDBOX_GET, SANDBOX_LIST
 from cove.cli._show import when
-from cove.exception import ConflictError, InvalidError, NotFoundError
+from cove.exception import ConflictError, Error, InvalidError, NotFoundError
 from cove.types import is_id
 from cove.wire import common_pb2, control_pb2, data_pb2
 
@@ -91,6 +93,29 @@ async def processes(sandbox: _Sandbox, *, include_ended: bool) -> list[data_pb2.
     request = data_pb2.ProcessListRequest(sandbox_id=sandbox.object_id, include_ended=include_ended)
     plane = connection_of(None).data_plane(sandbox.object_id)
     return sorted((await plane.call(PROCESS_LIST, request)).processes, key=lambda status: status.started_at)
+
+
+async def terminate(references: Sequence[str], *, wait: bool) -> list[Error]:
+    """End sandboxes, all at once. Returns the errors: one that cannot be ended does not keep the others alive."""
+    failures: list[Error] = []
+
+    async def end(reference: str) -> None:
+        try:
+            await _terminate(await find(reference), wait=wait)
+        except Error as error:
+            failures.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for reference in references:
+            group.create_task(end(reference))
+    return failures
+
+
+async def _terminate(sandbox: _Sandbox, *, wait: bool) -> None:
+    await sandbox.terminate()
+    if wait:
+        with contextlib.suppress(*{ending.error for ending in _endings.ENDINGS.values()}):  # however it ended
+            await sandbox.wait()
 
 
 async def end_of(sandbox: _Sandbox) -> str:

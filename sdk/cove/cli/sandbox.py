@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,7 +9,7 @@ import typer
 
 from cove.cli._run import run
 from cove.cli._show import ago, ahead, print_json, print_table, progress
-from cove.exception import Error, InternalFailure, InvalidError, RemoteError, SandboxTerminatedError, SandboxTimeoutError
+from cove.exception import Error, InvalidError
 
 if TYPE_CHECKING:
     from cove.wire import control_pb2, data_pb2
@@ -182,29 +180,9 @@ async def _cp(source: str, target: str) -> None:
 
 
 async def _terminate(references: list[str], *, wait: bool) -> list[Error]:
-    """Returns the errors; one that cannot be ended does not keep the others alive."""
-    failures: list[Error] = []
-
-    async def end(reference: str) -> None:
-        try:
-            await _end(reference, wait=wait)
-        except Error as error:
-            failures.append(error)
-
-    async with asyncio.TaskGroup() as group:
-        for reference in references:
-            group.create_task(end(reference))
-    return failures
-
-
-async def _end(reference: str, *, wait: bool) -> None:
     from cove.cli import _sandboxes
 
-    sandbox = await _sandboxes.find(reference)
-    await sandbox.terminate()
-    if wait:
-        with contextlib.suppress(SandboxTimeoutError, SandboxTerminatedError, RemoteError, InternalFailure):  # however it ended
-            await sandbox.wait()
+    return await _sandboxes.terminate(references, wait=wait)
 
 
 def _facts(one: control_pb2.SandboxInfo) -> dict[str, Any]:
