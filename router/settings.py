@@ -101,11 +101,20 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("node_unreachable_after_s is not above report_interval_s")
         if self.node_lost_after_s <= self.node_unreachable_after_s:
             raise ValueError("node_lost_after_s is not above node_unreachable_after_s")
+        if self.data_plane == "proxy":
+            _check_reachable("grpc_address", self.grpc_address, self.advertised_grpc_address)
+            _check_reachable("http_address", self.http_address, self.advertised_http_url)
 
     @property
     def router_dir(self) -> Path:
         """The router's own part of the state directory."""
         return self.state_dir / "router"
+
+
+def _check_reachable(field: str, bound: str, advertised: str | None) -> None:
+    """Raises:  ValueError: clients would be sent to an address that is none."""
+    if advertised is None and bound.rpartition(":")[0] in ("0.0.0.0", "[::]"):
+        raise ValueError(f"{field} {bound} is no address for clients; set what is advertised, too")
 
 
 def load(flags: Mapping[str, object] | None = None, *, environ: Mapping[str, str] | None = None) -> RouterSettings:

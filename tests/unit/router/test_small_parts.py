@@ -124,6 +124,8 @@ async def test_an_error_belongs_to_the_caller_and_harms_nobody_else() -> None:
         {"COVE_ROUTER_NODE_UNREACHABLE_AFTER_S": "1"},
         {"COVE_ROUTER_DATA_PLANE": "sideways"},
         {"COVE_ROUTER_WORKSPACE": "a b"},
+        {"COVE_ROUTER_DATA_PLANE": "proxy", "COVE_ROUTER_GRPC_ADDRESS": "0.0.0.0:7700"},
+        {"COVE_ROUTER_DATA_PLANE": "proxy", "COVE_ROUTER_HTTP_ADDRESS": "[::]:7701"},
     ],
 )
 def test_settings_that_cannot_work_are_refused(environ: dict[str, str]) -> None:
