@@ -37,8 +37,9 @@
     ModuleNotMountable              (Exception)
     InputCancellation               (BaseException)
 
-Each error says what happened (``cause``), what to do (``remedy``), whether trying again can help (``retryable``) and under which ``code`` it
-crosses the wire. Errors cross by code, never by class path: ``CODES`` maps each code to its class and to the gRPC and HTTP status at the edges.
+Each error says what happened (``cause``), what to do (``remedy``), whether trying again can help (``retryable``) and under which
+``code`` it crosses the wire. Errors cross by code, never by class path: ``CODES`` maps each code to its class and to the gRPC and HTTP
+status at the edges.
 
 File operations raise the builtin ``OSError`` family (``FileNotFoundError`` and so on), as :class:`io.FileIO` does.
 """

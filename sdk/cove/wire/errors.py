@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -21,13 +22,11 @@ def status_of(error: Error) -> grpc.StatusCode:
 
 def encode(error: Error) -> bytes:
     """The ``ErrorInfo`` record of ``error``."""
-    info = common_pb2.ErrorInfo(
-        code=error.code, cause=error.cause, remedy=error.remedy, retryable=error.retryable, context=error.context
-    )
+    info = common_pb2.ErrorInfo(code=error.code, cause=error.cause, remedy=error.remedy, retryable=error.retryable, context=error.context)
     return info.SerializeToString()
 
 
-async def abort(context: grpc.aio.ServicerContext, error: Error) -> None:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Error) -> None:
     """End the call with ``error``. Raises always (grpc's abort does)."""
     await context.abort(status_of(error), str(error), trailing_metadata=((METADATA_KEY, encode(error)),))
 
@@ -35,7 +34,7 @@ async def abort(context: grpc.aio.ServicerContext, error: Error) -> None:
 def decode(rpc_error: grpc.RpcError) -> Error:
     """The error that the other side raised, or the nearest for a bare status."""
     metadata = rpc_error.trailing_metadata() if isinstance(rpc_error, grpc.aio.AioRpcError) else None
-    for key, value in metadata or ():
+    for key, value in cast("Iterable[tuple[str, str | bytes]]", metadata or ()):  # the stubs do not know that it is pairs
         if key == METADATA_KEY and isinstance(value, bytes):
             try:
                 info = common_pb2.ErrorInfo.FromString(value)

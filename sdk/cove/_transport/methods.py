@@ -1,0 +1,89 @@
+"""The remote methods as typed values: ``await plane.call(PROCESS_START, request)`` is known to answer with a ``ProcessStatus``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from cove.wire import common_pb2 as common
+from cove.wire import control_pb2 as control
+from cove.wire import data_pb2 as data
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+M = TypeVar("M", bound=Message)
+N = TypeVar("N", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Q, A]):
+    """A remote method.
+
+    Attributes:
+        repeatable: a second call after a lost answer does no harm and gives the same answer.
+    """
+
+    path: str
+    encode: Callable[[Q], bytes]
+    decode: Callable[[bytes], A]
+    repeatable: bool
+
+
+class Unary(Method[Q, A]):
+    """One request, one answer."""
+
+
+class Streamed(Method[Q, A]):
+    """One request, a stream of answers."""
+
+
+def _control(name: str, request: type[M], answer: type[N]) -> Unary[M, N]:
+    return Unary(f"/cove.v1.Control/{name}", request.SerializeToString, answer.FromString, True)
+
+
+def _data(name: str, request: type[M], answer: type[N], *, repeatable: bool = True) -> Unary[M, N]:
+    return Unary(f"/cove.v1.DataPlane/{name}", request.SerializeToString, answer.FromString, repeatable)
+
+
+def _stream(name: str, request: type[M], answer: type[N], *, repeatable: bool = True) -> Streamed[M, N]:
+    return Streamed(f"/cove.v1.DataPlane/{name}", request.SerializeToString, answer.FromString, repeatable)
+
+
+HELLO: Final = _control("Hello", control.HelloRequest, control.HelloResponse)
+APP_LOOKUP: Final = _control("AppLookup", control.AppLookupRequest, control.AppLookupResponse)
+SANDBOX_CREATE: Final = _control("SandboxCreate", control.SandboxCreateRequest, control.SandboxCreateResponse)
+SANDBOX_GET: Final = _control("SandboxGet", control.SandboxGetRequest, control.SandboxInfo)
+SANDBOX_GET_BY_NAME: Final = _control("SandboxGetByName", control.SandboxGetByNameRequest, control.SandboxInfo)
+SANDBOX_LIST: Final = _control("SandboxList", control.SandboxListRequest, control.SandboxListResponse)
+SANDBOX_TAGS_SET: Final = _control("SandboxTagsSet", control.SandboxTagsSetRequest, control.SandboxTagsSetResponse)
+SANDBOX_TAGS_GET: Final = _control("SandboxTagsGet", control.SandboxTagsGetRequest, control.SandboxTagsGetResponse)
+SANDBOX_WAIT: Final = _control("SandboxWait", control.SandboxWaitRequest, common.SandboxStatus)
+SANDBOX_TERMINATE: Final = _control("SandboxTerminate", control.SandboxTerminateRequest, control.SandboxTerminateResponse)
+SANDBOX_ACCESS: Final = _control("SandboxAccess", control.SandboxAccessRequest, common.Access)
+
+PROCESS_START: Final = _data("ProcessStart", data.ProcessStartRequest, data.ProcessStatus)
+PROCESS_LIST: Final = _data("ProcessList", data.ProcessListRequest, data.ProcessListResponse)
+PROCESS_GET: Final = _data("ProcessGet", data.ProcessGetRequest, data.ProcessStatus)
+PROCESS_WAIT: Final = _data("ProcessWait", data.ProcessWaitRequest, data.ProcessStatus)
+PROCESS_OUTPUT: Final = _stream("ProcessOutput", data.ProcessOutputRequest, data.OutputChunk)
+PROCESS_INPUT: Final = _data("ProcessInput", data.ProcessInputRequest, data.ProcessInputResponse)
+PROCESS_SIGNAL: Final = _data("ProcessSignal", data.ProcessSignalRequest, data.ProcessSignalResponse, repeatable=False)
+PROCESS_RESIZE: Final = _data("ProcessResize", data.ProcessResizeRequest, data.ProcessResizeResponse)
+
+# Handles have a position: what moves it is repeated by FileIO, which knows where it was, or not at all. Seeks go to absolute positions.
+FILE_OPEN: Final = _data("FileOpen", data.FileOpenRequest, data.FileOpenResponse, repeatable=False)
+FILE_READ: Final = _stream("FileRead", data.FileReadRequest, data.FileChunk, repeatable=False)
+FILE_WRITE: Final = _data("FileWrite", data.FileWriteRequest, data.FileWriteResponse, repeatable=False)
+FILE_SEEK: Final = _data("FileSeek", data.FileSeekRequest, data.FileSeekResponse)
+FILE_FLUSH: Final = _data("FileFlush", data.FileFlushRequest, data.FileFlushResponse)
+FILE_CLOSE: Final = _data("FileClose", data.FileCloseRequest, data.FileCloseResponse, repeatable=False)
+
+FILE_STAT: Final = _data("FileStat", data.FileStatRequest, data.FileStatResponse)
+FILE_LIST: Final = _stream("FileList", data.FileListRequest, data.FileListChunk, repeatable=False)
+FILE_MAKE_DIRECTORY: Final = _data("FileMakeDirectory", data.FileMakeDirectoryRequest, data.FileMakeDirectoryResponse, repeatable=False)
+FILE_REMOVE: Final = _data("FileRemove", data.FileRemoveRequest, data.FileRemoveResponse, repeatable=False)
+FILE_RENAME: Final = _data("FileRename", data.FileRenameRequest, data.FileRenameResponse, repeatable=False)
+FILE_WATCH: Final = _stream("FileWatch", data.FileWatchRequest, data.FileWatchEvent, repeatable=False)

@@ -1,0 +1,560 @@
+# Written by `make facade` from cove/_async/sandbox.py: change that, not this.
+"""Sandboxes: create them, find them again, run processes in them, wait for their end."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cove._async.app import _App
+from cove._async.client import _Client
+from cove._async.image import _Image
+from cove._async.sandbox import _Sandbox
+from cove._async.secret import _Secret
+from cove._dual import Face, Iteration, function, iteration, iteration_function, method, unwrap, unwrap_all, wrap, wrap_all
+from cove.stream_type import StreamType
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Literal, Protocol, overload
+
+    from _typeshed import OpenBinaryMode, OpenTextMode
+
+    from cove._async.sandbox import Path
+    from cove.app import App
+    from cove.client import Client
+    from cove.container_process import ContainerProcess
+    from cove.file_io import FileIO
+    from cove.image import Image
+    from cove.io_streams import StreamReader, StreamWriter
+    from cove.secret import Secret
+    from cove.types import FileStat, FileWatchEvent, FileWatchEventType
+
+    class _Sandbox_exec(Protocol):
+        """Start a process. Returns when it runs; no shell is involved.
+
+        Args:
+            args: the command: a program, looked up in the ``PATH`` of its environment, and its arguments.
+            stdout, stderr: what the client does with its output, see :class:`cove.stream_type.StreamType`.
+            timeout: seconds after which it is killed, with everything it has started.
+            workdir: its working directory; the sandbox's when left out.
+            env: environment variables on top of the sandbox's; None values are left out.
+            secrets: more of them, below ``env``.
+            text: whether its output is text (UTF-8) or bytes.
+            bufsize: 1 asks for lines, which text has anyway.
+            pty: run it on a terminal, which mixes stdout and stderr.
+            user: run it as this user: ``name``, ``uid``, ``name:group`` or ``uid:gid``; root when left out.
+        Raises:
+            InvalidError: code ``exec_failed``: there is no such program, directory or user.
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped.
+        """
+
+        @overload
+        def __call__(
+            self,
+            *args: str,
+            stdout: StreamType = StreamType.PIPE,
+            stderr: StreamType = StreamType.PIPE,
+            timeout: float | None = None,
+            workdir: str | None = None,
+            env: Mapping[str, str | None] | None = None,
+            secrets: Collection[Secret] | None = None,
+            text: Literal[True] = True,
+            bufsize: Literal[-1, 1] = -1,
+            pty: bool = False,
+            _pty_info: object = None,
+            pty_info: object = None,
+            user: str | None = None,
+        ) -> ContainerProcess[str]: ...
+
+        @overload
+        def __call__(
+            self,
+            *args: str,
+            stdout: StreamType = StreamType.PIPE,
+            stderr: StreamType = StreamType.PIPE,
+            timeout: float | None = None,
+            workdir: str | None = None,
+            env: Mapping[str, str | None] | None = None,
+            secrets: Collection[Secret] | None = None,
+            text: Literal[False],
+            bufsize: Literal[-1] = -1,
+            pty: bool = False,
+            _pty_info: object = None,
+            pty_info: object = None,
+            user: str | None = None,
+        ) -> ContainerProcess[bytes]: ...
+
+        @overload
+        async def aio(
+            self,
+            *args: str,
+            stdout: StreamType = StreamType.PIPE,
+            stderr: StreamType = StreamType.PIPE,
+            timeout: float | None = None,
+            workdir: str | None = None,
+            env: Mapping[str, str | None] | None = None,
+            secrets: Collection[Secret] | None = None,
+            text: Literal[True] = True,
+            bufsize: Literal[-1, 1] = -1,
+            pty: bool = False,
+            _pty_info: object = None,
+            pty_info: object = None,
+            user: str | None = None,
+        ) -> ContainerProcess[str]: ...
+
+        @overload
+        async def aio(
+            self,
+            *args: str,
+            stdout: StreamType = StreamType.PIPE,
+            stderr: StreamType = StreamType.PIPE,
+            timeout: float | None = None,
+            workdir: str | None = None,
+            env: Mapping[str, str | None] | None = None,
+            secrets: Collection[Secret] | None = None,
+            text: Literal[False],
+            bufsize: Literal[-1] = -1,
+            pty: bool = False,
+            _pty_info: object = None,
+            pty_info: object = None,
+            user: str | None = None,
+        ) -> ContainerProcess[bytes]: ...
+
+    class _Sandbox_process(Protocol):
+        """Attach to a process again: its output from the start, its input from where it was written to last.
+
+        Args:
+            exec_id: ``exec_id`` of the process; ``"main"`` is the sandbox's own.
+            text: whether its output is text (UTF-8) or bytes.
+        Raises:
+            NotFoundError: there is none.
+        """
+
+        @overload
+        def __call__(self, exec_id: str, text: Literal[True] = True) -> ContainerProcess[str]: ...
+
+        @overload
+        def __call__(self, exec_id: str, text: Literal[False]) -> ContainerProcess[bytes]: ...
+
+        @overload
+        async def aio(self, exec_id: str, text: Literal[True] = True) -> ContainerProcess[str]: ...
+
+        @overload
+        async def aio(self, exec_id: str, text: Literal[False]) -> ContainerProcess[bytes]: ...
+
+    class _Sandbox_open(Protocol):
+        """Open a file in the sandbox, as the builtin ``open`` does here.
+
+        Args:
+            path: absolute, or relative to the sandbox's working directory.
+            mode: as for the builtin.
+        Raises:
+            OSError: as the builtin ``open`` raises it (FileNotFoundError and so on).
+        """
+
+        @overload
+        def __call__(self, path: Path, mode: OpenTextMode = "r") -> FileIO[str]: ...
+
+        @overload
+        def __call__(self, path: Path, mode: OpenBinaryMode) -> FileIO[bytes]: ...
+
+        @overload
+        async def aio(self, path: Path, mode: OpenTextMode = "r") -> FileIO[str]: ...
+
+        @overload
+        async def aio(self, path: Path, mode: OpenBinaryMode) -> FileIO[bytes]: ...
+
+
+class Sandbox(Face):
+    """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
+
+    __slots__ = ()
+    _impl: _Sandbox
+
+    @staticmethod
+    @function
+    async def create(
+        *args: str,
+        app: App | None = None,
+        name: str | None = None,
+        image: Image | None = None,
+        env: Mapping[str, str | None] | None = None,
+        secrets: Collection[Secret] | None = None,
+        network_file_systems: Mapping[Path, object] = MappingProxyType({}),
+        timeout: int = 300,
+        idle_timeout: int | None = None,
+        workdir: str | None = None,
+        gpu: str | Sequence[str | None] | None = None,
+        cloud: str | None = None,
+        region: str | Sequence[str] | None = None,
+        cpu: float | tuple[float, float] | None = None,
+        memory: int | tuple[int, int] | None = None,
+        block_network: bool = False,
+        cidr_allowlist: Sequence[str] | None = None,
+        volumes: Mapping[Path, object] = MappingProxyType({}),
+        pty: bool = False,
+        encrypted_ports: Sequence[int] = (),
+        h2_ports: Sequence[int] = (),
+        unencrypted_ports: Sequence[int] = (),
+        proxy: object = None,
+        verbose: bool = False,
+        experimental_options: Mapping[str, bool] | None = None,
+        _experimental_enable_snapshot: bool = False,
+        client: Client | None = None,
+        environment_name: str | None = None,
+        pty_info: object = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Sandbox:
+        """Create a sandbox for code that is not trusted. Returns once it is placed; it comes up meanwhile.
+
+        Args:
+            args: command of the main process, run without a shell. Without one the sandbox stays up until it is terminated or times out.
+            app: the App it belongs to.
+            name: unique among the running sandboxes of the App; fewer than 64 characters.
+            image: the file system to start with; Debian with Python when left out.
+            env: environment variables; None values are left out.
+            secrets: more of them; later ones win over earlier ones, ``env`` over all.
+            timeout: lifetime in seconds, at most 24 hours.
+            idle_timeout: end the sandbox after so many seconds in which no exec ran and nothing was written to its standard input.
+            workdir: working directory of its processes.
+            cpu: cores to reserve, or (reserved, most).
+            memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
+            block_network: no network but loopback.
+            pty: run the main process on a terminal.
+            verbose: log execs and file operations.
+            client: instead of the App's.
+            tags: see :meth:`set_tags`.
+        Raises:
+            AlreadyExistsError: a running sandbox of the App has this name.
+            ResourceExhaustedError: no node has room.
+            InvalidError: an argument makes no sense.
+            UnimplementedError: not supported yet.
+        """
+        result: Sandbox = wrap(
+            await _Sandbox.create(
+                *args,
+                app=unwrap(app, _App),
+                name=name,
+                image=unwrap(image, _Image),
+                env=env,
+                secrets=unwrap_all(secrets, _Secret),
+                network_file_systems=network_file_systems,
+                timeout=timeout,
+                idle_timeout=idle_timeout,
+                workdir=workdir,
+                gpu=gpu,
+                cloud=cloud,
+                region=region,
+                cpu=cpu,
+                memory=memory,
+                block_network=block_network,
+                cidr_allowlist=cidr_allowlist,
+                volumes=volumes,
+                pty=pty,
+                encrypted_ports=encrypted_ports,
+                h2_ports=h2_ports,
+                unencrypted_ports=unencrypted_ports,
+                proxy=proxy,
+                verbose=verbose,
+                experimental_options=experimental_options,
+                _experimental_enable_snapshot=_experimental_enable_snapshot,
+                client=unwrap(client, _Client),
+                environment_name=environment_name,
+                pty_info=pty_info,
+                tags=tags,
+            )
+        )
+        return result
+
+    @staticmethod
+    @function
+    async def from_id(sandbox_id: str, client: Client | None = None) -> Sandbox:
+        """Find a sandbox by its id, running or not.
+
+        Raises:  NotFoundError: there is none.
+        """
+        result: Sandbox = wrap(await _Sandbox.from_id(sandbox_id, unwrap(client, _Client)))
+        return result
+
+    @staticmethod
+    @function
+    async def from_name(app_name: str, name: str, *, environment_name: str | None = None, client: Client | None = None) -> Sandbox:
+        """Find the running sandbox that has this name in a deployed App.
+
+        Raises:  NotFoundError: none is running.
+        """
+        result: Sandbox = wrap(await _Sandbox.from_name(app_name, name, environment_name=environment_name, client=unwrap(client, _Client)))
+        return result
+
+    @staticmethod
+    @iteration_function
+    def list(*, app_id: str | None = None, tags: Mapping[str, str] | None = None, client: Client | None = None) -> Iteration[Sandbox]:
+        """The running sandboxes of an App or of the whole environment.
+
+        Args:
+            app_id: of the App; the environment when left out.
+            tags: only sandboxes that have all of these.
+        """
+        return Iteration(_Sandbox.list(app_id=app_id, tags=tags, client=unwrap(client, _Client)), wrapped=True)
+
+    @property
+    def object_id(self) -> str:
+        """Its id, for :meth:`from_id`."""
+        return self._impl.object_id
+
+    @property
+    def task_id(self) -> str:
+        """Id of its container."""
+        return self._impl.task_id
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code: of the main process, 124 after a timeout, 137 when terminated; None as long as it is not known to have ended."""
+        return self._impl.returncode
+
+    @property
+    def stdout(self) -> StreamReader[str]:
+        """Standard output of the main process."""
+        result: StreamReader[str] = wrap(self._impl.stdout)
+        return result
+
+    @property
+    def stderr(self) -> StreamReader[str]:
+        """Standard error of the main process."""
+        result: StreamReader[str] = wrap(self._impl.stderr)
+        return result
+
+    @property
+    def stdin(self) -> StreamWriter:
+        """Standard input of the main process."""
+        result: StreamWriter = wrap(self._impl.stdin)
+        return result
+
+    @method
+    async def hydrate(self, client: Client | None = None) -> Sandbox:
+        """Fetch what the server knows of it again. Seldom needed."""
+        result: Sandbox = wrap(await self._impl.hydrate(unwrap(client, _Client)))
+        return result
+
+    @method
+    async def set_tags(self, tags: Mapping[str, str], *, client: Client | None = None) -> None:
+        """Replace its tags: pairs of strings, by which :meth:`list` finds it."""
+        await self._impl.set_tags(tags, client=unwrap(client, _Client))
+
+    @method
+    async def get_tags(self) -> dict[str, str]:
+        """Its tags, from the server."""
+        return await self._impl.get_tags()
+
+    @method
+    async def wait(self, raise_on_termination: bool = True) -> None:
+        """Wait until it has stopped. An exit code other than 0 is no error: see :attr:`returncode`.
+
+        Args:    raise_on_termination: False accepts that somebody terminated it.
+        Raises:
+            SandboxTimeoutError: it reached the end of its lifetime or of its idle time.
+            SandboxTerminatedError: it was terminated.
+            SandboxOutOfMemoryError: it reached its memory limit.
+            RemoteError: it did not come up.
+            InternalFailure: it was lost, by no fault of its own.
+        """
+        await self._impl.wait(raise_on_termination)
+
+    @method
+    async def poll(self) -> int | None:
+        """The exit code if it has stopped, None while it runs."""
+        return await self._impl.poll()
+
+    @method
+    async def terminate(self) -> None:
+        """End it. Returns at once: wait with ``wait(raise_on_termination=False)``. Does nothing if it has ended."""
+        await self._impl.terminate()
+
+    if TYPE_CHECKING:
+        exec: _Sandbox_exec
+    else:
+
+        @method
+        async def exec(
+            self,
+            *args: str,
+            stdout: StreamType = StreamType.PIPE,
+            stderr: StreamType = StreamType.PIPE,
+            timeout: float | None = None,
+            workdir: str | None = None,
+            env: Mapping[str, str | None] | None = None,
+            secrets: Collection[Secret] | None = None,
+            text: bool = True,
+            bufsize: Literal[-1, 1] = -1,
+            pty: bool = False,
+            _pty_info: object = None,
+            pty_info: object = None,
+            user: str | None = None,
+        ) -> ContainerProcess[str] | ContainerProcess[bytes]:
+            """Start a process. Returns when it runs; no shell is involved.
+
+            Args:
+                args: the command: a program, looked up in the ``PATH`` of its environment, and its arguments.
+                stdout, stderr: what the client does with its output, see :class:`cove.stream_type.StreamType`.
+                timeout: seconds after which it is killed, with everything it has started.
+                workdir: its working directory; the sandbox's when left out.
+                env: environment variables on top of the sandbox's; None values are left out.
+                secrets: more of them, below ``env``.
+                text: whether its output is text (UTF-8) or bytes.
+                bufsize: 1 asks for lines, which text has anyway.
+                pty: run it on a terminal, which mixes stdout and stderr.
+                user: run it as this user: ``name``, ``uid``, ``name:group`` or ``uid:gid``; root when left out.
+            Raises:
+                InvalidError: code ``exec_failed``: there is no such program, directory or user.
+                ConflictError: code ``sandbox_ended``: the sandbox has stopped.
+            """
+            result: ContainerProcess[str] | ContainerProcess[bytes] = wrap(
+                await self._impl.exec(
+                    *args,
+                    stdout=stdout,
+                    stderr=stderr,
+                    timeout=timeout,
+                    workdir=workdir,
+                    env=env,
+                    secrets=unwrap_all(secrets, _Secret),
+                    text=text,
+                    bufsize=bufsize,
+                    pty=pty,
+                    _pty_info=_pty_info,
+                    pty_info=pty_info,
+                    user=user,
+                )
+            )
+            return result
+
+    @method
+    async def processes(self) -> builtins.list[ContainerProcess[str]]:
+        """The processes that exec has started and that are running, and the main process."""
+        result: builtins.list[ContainerProcess[str]] = wrap_all(await self._impl.processes())
+        return result
+
+    if TYPE_CHECKING:
+        process: _Sandbox_process
+    else:
+
+        @method
+        async def process(self, exec_id: str, text: bool = True) -> ContainerProcess[str] | ContainerProcess[bytes]:
+            """Attach to a process again: its output from the start, its input from where it was written to last.
+
+            Args:
+                exec_id: ``exec_id`` of the process; ``"main"`` is the sandbox's own.
+                text: whether its output is text (UTF-8) or bytes.
+            Raises:
+                NotFoundError: there is none.
+            """
+            result: ContainerProcess[str] | ContainerProcess[bytes] = wrap(await self._impl.process(exec_id, text))
+            return result
+
+    if TYPE_CHECKING:
+        open: _Sandbox_open
+    else:
+
+        @method
+        async def open(self, path: Path, mode: OpenTextMode | OpenBinaryMode = "r") -> FileIO[str] | FileIO[bytes]:
+            """Open a file in the sandbox, as the builtin ``open`` does here.
+
+            Args:
+                path: absolute, or relative to the sandbox's working directory.
+                mode: as for the builtin.
+            Raises:
+                OSError: as the builtin ``open`` raises it (FileNotFoundError and so on).
+            """
+            result: FileIO[str] | FileIO[bytes] = wrap(await self._impl.open(path, mode))
+            return result
+
+    @method
+    async def ls(self, path: Path) -> builtins.list[str]:
+        """Names in a directory, sorted.
+
+        Raises:  OSError: as ``os.listdir``.
+        """
+        return await self._impl.ls(path)
+
+    @method
+    async def mkdir(self, path: Path, parents: bool = False) -> None:
+        """Make a directory.
+
+        Args:    parents: make missing parents too, and accept that it exists.
+        Raises:  OSError: as ``os.mkdir``.
+        """
+        await self._impl.mkdir(path, parents)
+
+    @method
+    async def rm(self, path: Path, recursive: bool = False) -> None:
+        """Remove a file or an empty directory.
+
+        Args:    recursive: a directory with everything in it. Symbolic links are removed, never followed.
+        Raises:  OSError: as ``os.remove``.
+        """
+        await self._impl.rm(path, recursive)
+
+    @method
+    async def stat(self, path: Path, follow: bool = True) -> FileStat:
+        """What kind of file it is, how large, whose.
+
+        Args:    follow: follow a symbolic link.
+        Raises:  OSError: as ``os.stat``.
+        """
+        return await self._impl.stat(path, follow)
+
+    @method
+    async def rename(self, source: Path, target: Path) -> None:
+        """Rename a file or directory inside the sandbox, replacing a file of that name.
+
+        Raises:  OSError: as ``os.replace``.
+        """
+        await self._impl.rename(source, target)
+
+    @iteration
+    def watch(
+        self,
+        path: Path,
+        filter: builtins.list[FileWatchEventType] | None = None,
+        recursive: bool | None = None,
+        timeout: float | None = None,
+    ) -> Iteration[FileWatchEvent]:
+        """Watch a file or a directory for changes.
+
+        Args:
+            filter: only events of these types.
+            recursive: everything below the directory too.
+            timeout: seconds after which the iteration ends.
+        Raises:
+            OSError: nothing there to watch.
+        """
+        return Iteration(self._impl.watch(path, filter, recursive, timeout), wrapped=False)
+
+    @method
+    async def upload(self, local: Path, remote: Path) -> None:
+        """Copy a local file or directory of any size into the sandbox.
+
+        Args:
+            local: a file, or a directory, which is copied with everything in it.
+            remote: what it will be called there; parents are made. An existing directory is merged into.
+        Raises:
+            OSError: of either side.
+        """
+        await self._impl.upload(local, remote)
+
+    @method
+    async def download(self, remote: Path, local: Path) -> None:
+        """Copy a file or directory of any size out of the sandbox. What comes is written below ``local`` and nowhere else.
+
+        Args:
+            remote: a file, or a directory, which is copied with everything in it.
+            local: what it will be called here; its parent must exist. An existing directory is merged into.
+        Raises:
+            OSError: of either side.
+            FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
+        """
+        await self._impl.download(remote, local)
+
+
+__all__ = ["Sandbox"]
