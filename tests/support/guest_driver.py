@@ -105,6 +105,10 @@ class Exit:
     timed_out: bool
     took_ms: int
 
+    @property
+    def succeeded(self) -> bool:
+        return (self.killed, self.number, self.timed_out) == (False, 0, False)
+
     @classmethod
     def read(cls, fields: Fields) -> Exit:
         cause, number, flags, took_ms = fields.take("BiBQ")
@@ -356,7 +360,7 @@ class Driver:
     def shell(self, script: str, **options: object) -> str:
         """What a script printed; it must succeed."""
         process = self.run(["sh", "-c", script], **options)  # type: ignore[arg-type]  # passed through
-        assert process.exit == Exit(False, 0, False, process.exit.took_ms if process.exit else 0), (process.exit, process.stderr)
+        assert process.exit is not None and process.exit.succeeded, (process.exit, process.stderr)
         return process.stdout.decode()
 
     def write_stdin(self, process: Exec, data: bytes, offset: int = 0, *, eof: bool = True) -> None:
@@ -419,6 +423,10 @@ class Driver:
 
     def make_directory(self, path: str | bytes, mode: int = 0o755, *, parents: bool = False) -> None:
         self.call(3, text(path) + struct.pack("<IB", mode, parents)).end()
+
+    def status(self) -> tuple[int, ...]:
+        """Processes, trees, other streams, handles."""
+        return self.call(14, b"").take("IIII")
 
     # --- transfers ------------------------------------------------------------------------------------------------------------------
 

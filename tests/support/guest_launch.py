@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +36,16 @@ class LaunchedGuest:
     stderr: Path
     contained: bool
     """It is PID 1 of a sandbox, not a process of this machine."""
+    _forgiven: int = 0
 
-    def complaints(self) -> str:
-        """What PID 1 had to say about itself."""
-        return self.stderr.read_text()
+    def complaints(self) -> list[str]:
+        """What PID 1 had to say about itself since the last :meth:`forgive`."""
+        return self.stderr.read_text().splitlines()[self._forgiven :]
+
+    def forgive(self, count: int) -> None:
+        """A test provoked this many complaints."""
+        assert len(self.complaints()) == count, self.complaints()
+        self._forgiven += count
 
 
 @contextlib.contextmanager
@@ -80,10 +88,17 @@ def plain_guest(directory: Path, binary: Path, *, cgroup: bool = True) -> Iterat
             _remove_group(Path("/sys/fs/cgroup/pids") / name)
 
 
-def _remove_group(group: Path) -> None:
+def _remove_group(group: Path, within_s: float = 10) -> None:
+    """Remove a cgroup whose processes were just killed: they leave it a moment later."""
+    deadline = time.monotonic() + within_s
     for path in sorted([group, *group.glob("**/")], reverse=True):
-        with contextlib.suppress(FileNotFoundError):
-            path.rmdir()
+        while path.exists():
+            try:
+                path.rmdir()
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
 
 def rootfs() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,24 +35,24 @@ def runsc_guests(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def runsc_guest(runsc_guests: RunscGuests) -> Iterator[LaunchedGuest]:
-    """One container for the tests of a module; each must leave it as it was."""
+    """One container for the tests of a module that need no other guest; each must leave it as it was."""
     with runsc_guests.guest() as guest:
         yield guest
-        assert guest.complaints() == ""
+        assert guest.complaints() == []
 
 
-@pytest.fixture(scope="module")
-def bare_guest(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchedGuest]:
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("runsc", marks=[pytest.mark.needs_root, pytest.mark.needs_runsc]), pytest.param("plain", marks=pytest.mark.needs_root)],
+)
+def guest(request: pytest.FixtureRequest, binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchedGuest]:
+    """One guest of either kind for the tests of a module."""
+    if request.param == "runsc":
+        yield request.getfixturevalue("runsc_guest")
+        return
     with plain_guest(tmp_path_factory.mktemp("plain"), binary) as guest:
         yield guest
-        assert guest.complaints() == ""
-
-
-@pytest.fixture(params=[pytest.param("runsc_guest", marks=pytest.mark.needs_runsc), pytest.param("bare_guest", marks=pytest.mark.needs_root)])
-def guest(request: pytest.FixtureRequest) -> LaunchedGuest:
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, LaunchedGuest)
-    return found
+        assert guest.complaints() == []
 
 
 @pytest.fixture
@@ -60,3 +61,12 @@ def driver(guest: LaunchedGuest) -> Iterator[Driver]:
     states = guest.driver.reset()
     assert states == []
     yield guest.driver
+
+
+@pytest.fixture
+def scratch(driver: Driver) -> Iterator[str]:
+    """A directory inside, removed afterwards."""
+    path = f"/root/cove-test-{secrets.token_hex(4)}"
+    driver.make_directory(path)
+    yield path
+    driver.remove(path, recursive=True)

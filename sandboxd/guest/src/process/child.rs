@@ -10,6 +10,7 @@ use crate::sys::ffi::SIGKILL;
 use crate::sys::poll::{Poller, Source};
 use crate::sys::process::{self, Ending};
 use crate::trees::Trees;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 const EVENT_EXIT: u8 = 1;
@@ -19,6 +20,8 @@ const FLAG_STDIN_CLOSED: u8 = 4;
 /// First pause between two rounds of killing; doubled each time up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// How often the members are looked up in one round, while there are new ones.
+const KILL_BURST: usize = 100;
 /// The end of a killed process is told after this even if its tree resists.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -149,7 +152,7 @@ impl Process {
     }
 
     fn kill_round(&mut self, now: Instant, trees: &Trees) {
-        let alive = self.signal_tree(SIGKILL, trees);
+        let alive = self.kill_members(trees);
         match &mut self.killing {
             Some(killing) if alive => {
                 killing.next = now + killing.pause;
@@ -159,14 +162,29 @@ impl Process {
         }
     }
 
-    /// Signals every member once; tells whether there was any.
-    pub fn signal_tree(&self, signal: i32, trees: &Trees) -> bool {
-        let members = trees.members(self.key, self.pid);
-        for pid in &members {
-            // A member that has just ended needs no signal.
-            drop(process::kill(*pid, signal));
+    /// Kills every member, and those that were forked meanwhile; tells whether there was any.
+    fn kill_members(&self, trees: &Trees) -> bool {
+        let mut killed = HashSet::new();
+        for _ in 0..KILL_BURST {
+            let before = killed.len();
+            for pid in trees.members(self.key, self.pid) {
+                if killed.insert(pid) {
+                    // A member that has just ended needs no signal.
+                    drop(process::kill(pid, SIGKILL));
+                }
+            }
+            if killed.len() == before {
+                break;
+            }
         }
-        !members.is_empty()
+        !killed.is_empty()
+    }
+
+    /// Signals every member once. Those that have just ended need no signal.
+    pub fn signal_tree(&self, signal: i32, trees: &Trees) {
+        for pid in trees.members(self.key, self.pid) {
+            drop(process::kill(pid, signal));
+        }
     }
 
     /// Queues the frames that are due: output, EOF, EXIT, in this order.

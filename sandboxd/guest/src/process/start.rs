@@ -43,6 +43,7 @@ pub fn start(request: &Request<'_>, key: u32, trees: &mut Trees, launcher: &mut 
         stdio: stdio.numbers,
         terminal: request.terminal,
         group: group.as_ref().map(AsRawFd::as_raw_fd),
+        max_tasks: request.max_tasks,
         identity: identity(request, account.as_ref()),
         directory: &directory,
         programs: &programs,

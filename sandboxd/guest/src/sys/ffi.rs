@@ -47,6 +47,8 @@ pub const CLONE_VM: c_int = 0x100;
 pub const CLONE_VFORK: c_int = 0x4000;
 pub const WNOHANG: c_int = 1;
 
+pub const RLIMIT_NPROC: c_int = 6;
+
 pub const PR_CAPBSET_DROP: c_int = 24;
 pub const PR_SET_DUMPABLE: c_int = 4;
 pub const PR_SET_CHILD_SUBREAPER: c_int = 36;
@@ -111,6 +113,13 @@ pub struct SignalSet(pub [u64; 16]);
 pub struct Timespec {
     pub seconds: i64,
     pub nanoseconds: i64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ResourceLimit {
+    pub soft: u64,
+    pub hard: u64,
 }
 
 #[repr(C)]
@@ -267,6 +276,7 @@ extern "C" {
     pub fn setsid() -> c_int;
     pub fn dup2(old: c_int, new: c_int) -> c_int;
     pub fn chdir(path: *const c_char) -> c_int;
+    pub fn setrlimit(resource: c_int, limit: *const ResourceLimit) -> c_int;
     pub fn umask(mask: c_uint) -> c_uint;
     pub fn prctl(option: c_int, ...) -> c_int;
     pub fn syscall(number: i64, ...) -> i64;

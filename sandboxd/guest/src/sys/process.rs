@@ -33,6 +33,10 @@ pub struct Launch<'a> {
     pub terminal: bool,
     /// `cgroup.procs` of the group to enter.
     pub group: Option<RawFd>,
+    /// Most tasks of its user; 0: no limit.
+    ///
+    /// gVisor's fork asks one cgroup of the task at random, which is seldom that of the pids controller, so `pids.max` alone does not hold.
+    pub max_tasks: u32,
     /// `None`: root with PID 1's groups.
     pub identity: Option<&'a Identity>,
     pub directory: &'a CStr,
@@ -47,6 +51,7 @@ struct Child {
     stdio: [c_int; 3],
     terminal: bool,
     group: c_int,
+    max_tasks: u32,
     identity: *const Identity,
     directory: *const c_char,
     programs: *const *const c_char,
@@ -77,6 +82,7 @@ impl Launcher {
             stdio: launch.stdio,
             terminal: launch.terminal,
             group: launch.group.unwrap_or(-1),
+            max_tasks: launch.max_tasks,
             identity: launch.identity.map_or(null(), |identity| identity as *const Identity),
             directory: launch.directory.as_ptr(),
             programs: programs.as_ptr(),
@@ -123,6 +129,10 @@ extern "C" fn run_child(argument: *mut c_void) -> c_int {
 /// SAFETY: all pointers in `child` must be live, and the caller a fresh child of [`Launcher::start`].
 unsafe fn prepare_child(child: &Child) -> Option<Step> {
     if child.group >= 0 && ffi::write(child.group, b"0".as_ptr().cast(), 1) != 1 {
+        return Some(Step::Limit);
+    }
+    let tasks = ffi::ResourceLimit { soft: child.max_tasks as u64, hard: child.max_tasks as u64 };
+    if child.max_tasks > 0 && ffi::setrlimit(ffi::RLIMIT_NPROC, &tasks) < 0 {
         return Some(Step::Limit);
     }
     ffi::setsid();
