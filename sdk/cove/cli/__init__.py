@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, cast
 
 import typer
+from typer.models import CommandInfo
 
 from cove.exception import Error, InvalidError
 
@@ -29,6 +30,7 @@ Commands = Callable[[typer.Typer], None]
 
 def main() -> None:
     """Entry point of the ``cove`` program. Errors come as a sentence and what to do; ``COVE_TRACEBACK=1`` shows where from."""
+    _occupy_standard_streams()
     try:
         build_app(sys.argv[1:])()
     except KeyboardInterrupt:
@@ -40,7 +42,7 @@ def main() -> None:
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
-    """The app with the commands that ``arguments`` can mean: those of one noun where they name one of ours, else all."""
+    """The app with the commands that ``arguments`` can mean: of one noun or of the plugins where they name one of theirs, else all."""
     app = typer.Typer(
         name="cove",
         help="Secure sandboxes on machines you own.",
@@ -52,13 +54,14 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     nouns = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     named = next((word for word in arguments if not word.startswith("-")), None)
-    for noun in [named] if named in nouns else nouns:
-        cast(Any, import_module(f"{__name__}.{noun}")).commands(app)
-    if named not in nouns:
-        from importlib import metadata  # slow to import
-
+    if named in nouns:
+        nouns = [named]
+    else:
         for plugin in metadata.entry_points(group=PLUGINS):
             _add_plugin(app, plugin)
+    if not any(named == _name(command) for command in app.registered_commands):
+        for noun in nouns:
+            cast(Any, import_module(f"{__name__}.{noun}")).commands(app)
     return app
 
 
@@ -80,6 +83,13 @@ def fail(error: Exception) -> NoReturn:
     sys.exit(2 if isinstance(error, InvalidError) else 1)
 
 
+def _occupy_standard_streams() -> None:
+    """Where one of them is closed, put /dev/null there: the next file or socket would become it, and be read or written as such."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def _add_plugin(app: typer.Typer, plugin: metadata.EntryPoint) -> None:
     """A broken plugin takes its own commands away, not ours."""
     try:
@@ -88,6 +98,10 @@ def _add_plugin(app: typer.Typer, plugin: metadata.EntryPoint) -> None:
         typer.echo(f"Warning: the commands of {plugin.value} are missing: {error}. Install cove and cove-server in one version.", err=True)
         return
     commands(app)
+
+
+def _name(command: CommandInfo) -> str | None:
+    return command.name or (command.callback.__name__ if command.callback else None)
 
 
 def _show_version(asked: bool) -> None:

@@ -141,7 +141,6 @@ def facts(info: control_pb2.SandboxInfo) -> dict[str, Any]:
         "started_at": when(status.started_at),
         "expires_at": when(status.expires_at),
         "ended_at": when(status.result.ended_at),
-        "idle_since": when(status.idle_since),
         "task_id": info.task_id,
         "node_id": info.node_id or None,
         "tags": dict(sorted(info.tags.items())),

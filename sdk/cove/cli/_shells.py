@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,9 @@ APP: Final = "cove-shell"
 
 LIFETIME_S: Final = 24 * 60 * 60
 """The longest a sandbox may have: somebody sits in it, and it is ended with the shell."""
+
+_TERMINATE_S: Final = 10.0
+"""How long leaving tries to end the sandbox: whoever leaves because the connection is gone shall not wait for it."""
 
 
 async def in_running(reference: str, command: list[str], *, pty: bool | None) -> int:
@@ -41,7 +45,9 @@ async def in_new(wanted: Wanted, command: list[str], *, pty: bool | None) -> int
     try:
         return await _attach.run_in(sandbox, command, pty=pty)
     finally:
-        await sandbox.terminate()
+        with contextlib.suppress(TimeoutError):  # its lifetime ends it where we cannot
+            async with asyncio.timeout(_TERMINATE_S):
+                await sandbox.terminate()
 
 
 async def _keep_hold(work: Coroutine[Any, Any, _Sandbox]) -> _Sandbox:

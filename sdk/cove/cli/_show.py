@@ -32,7 +32,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for row in rows:
         table.add_row(*(Text(clean(cell), overflow="fold") for cell in row))
     if table.row_count:

@@ -77,7 +77,8 @@ def raw(descriptor: int) -> Iterator[None]:
         tty.setraw(descriptor, termios.TCSANOW)  # keep what was typed ahead
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # a terminal that is gone needs nothing
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 async def _ready(descriptor: int, event: int) -> None:

@@ -61,7 +61,7 @@ def info(sandbox: Reference, json: Json = False) -> None:
     if json:
         print_json(facts)
         return
-    times = {key: ago(value or 0) for key, value in facts.items() if key in ("created_at", "started_at", "ended_at", "idle_since")}
+    times = {key: ago(value or 0) for key, value in facts.items() if key in ("created_at", "started_at", "ended_at")}
     shown = {**facts, **times, "tags": _tags(facts), "expires_at": ahead(facts["expires_at"] or 0)}
     print_table(("", ""), [(key.removesuffix("_at").replace("_", " "), _text(value)) for key, value in shown.items()], empty="")
 
