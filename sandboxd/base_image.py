@@ -4,7 +4,7 @@ An image is ``<images_dir>/<name>/`` with ``rootfs/`` and ``image.json``. It is 
 disk, so an interrupted build leaves nothing that counts; what it leaves at all, the next build removes. Builders on one machine, in this
 process or another, hold a lock per name, and the second finds the first one's result.
 
-``python -m sandboxd.base_image build 3.11`` builds the default image ahead, as ``make run`` does.
+``python -m sandboxd.base_image build [3.11 ...]`` builds default images ahead, as ``make run`` does.
 """
 
 from __future__ import annotations
@@ -221,14 +221,20 @@ def _sync_filesystem(path: Path) -> None:
         os.close(descriptor)
 
 
+def own_python() -> str:
+    """The minor version that runs this, which clients on this machine most likely ask for; Debian 12's where Debian has no such one."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return own if own in DEBIAN_PYTHONS else next(iter(DEBIAN_PYTHONS))
+
+
 def main(arguments: list[str]) -> int:
-    """``build 3.11 [3.13 ...]``: progress on stderr, the root directories on stdout."""
-    if len(arguments) < 2 or arguments[0] != "build":
-        print("usage: python -m sandboxd.base_image build 3.11 [3.13 ...]", file=sys.stderr)
+    """``build [3.11 3.13 ...]``: progress on stderr, the root directories on stdout."""
+    if arguments[:1] != ["build"]:
+        print("usage: python -m sandboxd.base_image build [3.11 ...]", file=sys.stderr)
         return 2
     try:
         images = BaseImages(settings.load().images_dir, progress=lambda line: print(line, file=sys.stderr, flush=True))
-        for python in arguments[1:]:
+        for python in arguments[1:] or [own_python()]:
             print(asyncio.run(images.debian(debian_recipe(python))).path)
     except Error as error:
         print(f"error: {error}", file=sys.stderr)
