@@ -283,10 +283,12 @@ def test_half_made_networks_are_listed_and_removed(manager: NetworkManager, inst
     (run_dir / "netns" / file_only).touch()
     with netns.created(run_dir / "netns" / no_link):
         pass
-    netns.remove(manager.attach(no_namespace).netns_path)
+    kept = os.open(manager.attach(no_namespace).netns_path, os.O_RDONLY)  # else the namespace would take the link with it
+    netns.remove(run_dir / "netns" / no_namespace)
     kernel.umount(manager.attach(no_mount).netns_path, kernel.UmountFlag.DETACH)
     everything = {file_only, no_link, no_namespace, no_mount}
     assert manager.list_() == everything
+    os.close(kept)
     for sandbox in everything:
         manager.detach(sandbox)
         manager.detach(sandbox)

@@ -71,7 +71,7 @@ async def test_deleting_makes_room_again(pool: StoragePool, sandbox_id: SandboxI
 
 
 async def test_many_small_files_count(pool: StoragePool, sandbox_id: SandboxId) -> None:
-    upper = pool.create_upper(sandbox_id, 2 * MIB)
+    upper = pool.create_upper(sandbox_id, MIB // 4)
     with pytest.raises(OSError, match="quota"):
         for number in range(100_000):
             (upper.upper_dir / str(number)).write_bytes(b"x" * 100)
