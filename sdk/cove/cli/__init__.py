@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, cast
 
 import typer
-from typer.models import CommandInfo
 
 from cove.exception import Error, InvalidError
 
@@ -42,7 +41,7 @@ def main() -> None:
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
-    """The app with the commands that ``arguments`` can mean: of one noun or of the plugins where they name one of theirs, else all."""
+    """The app with the commands that ``arguments`` can mean: those of one noun where they name one of ours, else all."""
     app = typer.Typer(
         name="cove",
         help="Secure sandboxes on machines you own.",
@@ -54,14 +53,13 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     nouns = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     named = next((word for word in arguments if not word.startswith("-")), None)
-    if named in nouns:
-        nouns = [named]
-    else:
+    for noun in [named] if named in nouns else nouns:
+        cast(Any, import_module(f"{__name__}.{noun}")).commands(app)
+    if named not in nouns:
+        from importlib import metadata  # slow to import
+
         for plugin in metadata.entry_points(group=PLUGINS):
             _add_plugin(app, plugin)
-    if not any(named == _name(command) for command in app.registered_commands):
-        for noun in nouns:
-            cast(Any, import_module(f"{__name__}.{noun}")).commands(app)
     return app
 
 
@@ -98,10 +96,6 @@ def _add_plugin(app: typer.Typer, plugin: metadata.EntryPoint) -> None:
         typer.echo(f"Warning: the commands of {plugin.value} are missing: {error}. Install cove and cove-server in one version.", err=True)
         return
     commands(app)
-
-
-def _name(command: CommandInfo) -> str | None:
-    return command.name or (command.callback.__name__ if command.callback else None)
 
 
 def _show_version(asked: bool) -> None:
