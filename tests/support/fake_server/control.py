@@ -1,0 +1,107 @@
+"""The fake router."""
+
+from __future__ import annotations
+
+from cove.exception import AlreadyExistsError, NotFoundError
+from cove.types import new_id
+from cove.wire import common_pb2, control_pb2, control_pb2_grpc
+from tests.support.fake_server.edge import check_client, unary
+from tests.support.fake_server.world import Sandbox, World
+
+
+class FakeControl(control_pb2_grpc.ControlServicer):
+    """cove.v1.Control, as far as the SDK uses it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def check(self, metadata: dict[str, str | bytes]) -> None:
+        check_client(metadata)
+
+    @unary
+    async def Hello(self, request: control_pb2.HelloRequest) -> control_pb2.HelloResponse:
+        return control_pb2.HelloResponse(server_version=self.world.server_version, workspace="test", debian_pythons=self.world.pythons)
+
+    @unary
+    async def AppLookup(self, request: control_pb2.AppLookupRequest) -> control_pb2.AppLookupResponse:
+        if request.name not in self.world.apps and not request.create_if_missing:
+            raise NotFoundError(f"There is no App {request.name!r}.")
+        app_id = self.world.apps.setdefault(request.name, new_id("ap"))
+        return control_pb2.AppLookupResponse(app_id=app_id, name=request.name)
+
+    @unary
+    async def SandboxCreate(self, request: control_pb2.SandboxCreateRequest) -> control_pb2.SandboxCreateResponse:
+        holder = self._named(request.app_id, request.name) if request.name else None
+        if holder is not None:
+            raise AlreadyExistsError(f"A running sandbox has the name {request.name!r}.")
+        sandbox = self.world.create(request)
+        return control_pb2.SandboxCreateResponse(
+            sandbox_id=sandbox.info.sandbox_id, task_id=sandbox.info.task_id, access=self.world.access()
+        )
+
+    @unary
+    async def SandboxGet(self, request: control_pb2.SandboxGetRequest) -> control_pb2.SandboxInfo:
+        return self._sandbox(request.sandbox_id).info
+
+    @unary
+    async def SandboxGetByName(self, request: control_pb2.SandboxGetByNameRequest) -> control_pb2.SandboxInfo:
+        sandbox = self._named(self.world.apps.get(request.app_name, ""), request.name)
+        if sandbox is None:
+            raise NotFoundError("No such sandbox is running.")
+        return sandbox.info
+
+    @unary
+    async def SandboxList(self, request: control_pb2.SandboxListRequest) -> control_pb2.SandboxListResponse:
+        matching = [sandbox.info for sandbox in self.world.sandboxes.values() if _matches(sandbox, request)]
+        start = int(request.cursor or 0)
+        page = matching[start : start + request.limit]
+        more = start + len(page) < len(matching)
+        return control_pb2.SandboxListResponse(sandboxes=page, next_cursor=str(start + len(page)) if more else "")
+
+    @unary
+    async def SandboxTagsSet(self, request: control_pb2.SandboxTagsSetRequest) -> control_pb2.SandboxTagsSetResponse:
+        tags = self._sandbox(request.sandbox_id).info.tags
+        tags.clear()
+        tags.update(request.tags)
+        return control_pb2.SandboxTagsSetResponse()
+
+    @unary
+    async def SandboxTagsGet(self, request: control_pb2.SandboxTagsGetRequest) -> control_pb2.SandboxTagsGetResponse:
+        return control_pb2.SandboxTagsGetResponse(tags=self._sandbox(request.sandbox_id).info.tags)
+
+    @unary
+    async def SandboxWait(self, request: control_pb2.SandboxWaitRequest) -> common_pb2.SandboxStatus:
+        sandbox = self._sandbox(request.sandbox_id)
+        if request.timeout_s and sandbox.info.status.state != common_pb2.SANDBOX_STATE_STOPPED:
+            await sandbox.changed.wait(request.timeout_s)
+        return sandbox.info.status
+
+    @unary
+    async def SandboxTerminate(self, request: control_pb2.SandboxTerminateRequest) -> control_pb2.SandboxTerminateResponse:
+        sandbox = self._sandbox(request.sandbox_id)
+        if sandbox.info.status.state != common_pb2.SANDBOX_STATE_STOPPED:
+            sandbox.end(common_pb2.END_REASON_TERMINATED, 137)
+        return control_pb2.SandboxTerminateResponse()
+
+    @unary
+    async def SandboxAccess(self, request: control_pb2.SandboxAccessRequest) -> common_pb2.Access:
+        self._sandbox(request.sandbox_id)
+        return self.world.access()
+
+    def _sandbox(self, sandbox_id: str) -> Sandbox:
+        if sandbox_id not in self.world.sandboxes:
+            raise NotFoundError(f"There is no sandbox {sandbox_id!r}.")
+        return self.world.sandboxes[sandbox_id]
+
+    def _named(self, app_id: str, name: str) -> Sandbox | None:
+        for sandbox in self.world.sandboxes.values():
+            stopped = sandbox.info.status.state == common_pb2.SANDBOX_STATE_STOPPED
+            if (sandbox.info.app_id, sandbox.info.name) == (app_id, name) and not stopped:
+                return sandbox
+        return None
+
+
+def _matches(sandbox: Sandbox, request: control_pb2.SandboxListRequest) -> bool:
+    stopped = sandbox.info.status.state == common_pb2.SANDBOX_STATE_STOPPED
+    in_app = not request.app_id or sandbox.info.app_id == request.app_id
+    return in_app and not stopped and request.tags.items() <= sandbox.info.tags.items()
