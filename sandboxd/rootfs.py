@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,8 +25,10 @@ _FLAGS: Final = MountFlag.NODEV | MountFlag.NOSUID
 metadata and a mount table of its own, so what setuid does there is gVisor's affair: older releases ignore it, newer have ``--allow-suid``.
 Not noexec: the sentry maps programs from here."""
 
-_OPTIONS: Final = "volatile"
-"""No fsync of the guest reaches the disk: its files live no longer than the kernel's cache, which a crash of the machine ends with it."""
+_OPTIONS: Final = "volatile,redirect_dir=nofollow,metacopy=off,index=off"
+"""``volatile``: no fsync of the guest reaches the disk, as its files live no longer than the kernel's cache, which a crash of the machine ends
+with it. The others, whatever the machine's defaults: an upper holds whole files, whiteouts and opaque directories and nothing else, so that a
+copy of it is a layer."""
 
 _SPECIAL: Final = frozenset(',:\\"\n')
 """What overlayfs's option syntax would take for its own."""
@@ -53,6 +56,7 @@ class RootfsMounts:
             raise InvalidError(f"An image of {len(lowers)} layers cannot be mounted.", remedy=f"Use 1 to {MAX_LOWERS} layers.")
         target.mkdir(mode=0o700, exist_ok=True)
         if not os.path.ismount(target):
+            _forget_last_mount(upper)
             self._mount(target, [*lowers, upper.upper_dir, upper.work_dir])
         return target
 
@@ -88,6 +92,11 @@ class RootfsMounts:
             return
         with _opened(directories) as short_names:
             kernel.mount(self._instance, target, "overlay", _FLAGS, _options(short_names))
+
+
+def _forget_last_mount(upper: Upper) -> None:
+    """Remove the mark of a volatile mount, which forbids another: since the last boot nothing of the upper can have been lost."""
+    shutil.rmtree(upper.work_dir / "work/incompat", ignore_errors=True)
 
 
 def _options(names: Sequence[str]) -> str:

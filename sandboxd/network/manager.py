@@ -87,8 +87,11 @@ class NetworkManager:
         """
         path = self._path(sandbox_id)
         block = self._blocks.get(sandbox_id)
-        if block is None or not os.path.ismount(path) or not _exists(self._link(block)):
+        if block and not (os.path.ismount(path) and _exists(self._link(block))):
             self.detach(sandbox_id)
+            block = None
+        if block is None:
+            netns.remove(path)
             block = self._make(sandbox_id)
         address, gateway = str(block.address), str(block.gateway)
         return SandboxNetwork(netns_path=path, interface=GUEST_INTERFACE, address=address, gateway=gateway, prefix=PREFIX)

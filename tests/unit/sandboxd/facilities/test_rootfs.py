@@ -116,6 +116,34 @@ def test_mounting_again_changes_nothing(mounts: RootfsMounts, tmp_path: Path, sa
     assert len(list(kernel.mounts_below(root.parent))) == 1
 
 
+def test_an_upper_can_be_mounted_again(mounts: RootfsMounts, tmp_path: Path, sandbox_id: SandboxId, upper: Upper) -> None:
+    layers = make_layers(tmp_path, 2)
+    (mounts.mount_rootfs(sandbox_id, layers, upper) / "file").write_text("kept")
+    mounts.unmount_rootfs(sandbox_id)
+    assert (mounts.mount_rootfs(sandbox_id, layers, upper) / "file").read_text() == "kept"
+
+
+def test_an_upper_is_a_layer(mounts: RootfsMounts, tmp_path: Path, upper: Upper) -> None:
+    """What one sandbox changed, below another sandbox's upper, looks the same: deletions, replaced and renamed directories included."""
+    layer = tmp_path / "base"
+    for name in ("deleted/x", "replaced/old", "renamed/x"):
+        (layer / name).parent.mkdir(parents=True)
+        (layer / name).write_text(name)
+    first = mounts.mount_rootfs(SandboxId(new_id("sb")), [layer], upper)
+    shutil.rmtree(first / "deleted")
+    shutil.rmtree(first / "replaced")
+    (first / "replaced").mkdir()
+    (first / "replaced/new").touch()
+    shutil.move(first / "renamed", first / "moved")
+    (first / "x").write_text("x")
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", upper.upper_dir, copy], check=True)
+    second = mounts.mount_rootfs(SandboxId(new_id("sb")), [copy, layer], make_upper(tmp_path / "second"))
+    seen = {str(path.relative_to(second)) for path in second.rglob("*")}
+    assert seen == {"replaced", "replaced/new", "moved", "moved/x", "x"}
+    assert seen == {str(path.relative_to(first)) for path in first.rglob("*")}
+
+
 def test_a_failed_mount_can_be_removed(mounts: RootfsMounts, tmp_path: Path, sandbox_id: SandboxId, upper: Upper) -> None:
     with pytest.raises(FileNotFoundError):
         mounts.mount_rootfs(sandbox_id, [tmp_path / "missing"], upper)
