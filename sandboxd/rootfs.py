@@ -26,9 +26,9 @@ metadata and a mount table of its own, so what setuid does there is gVisor's aff
 Not noexec: the sentry maps programs from here."""
 
 _OPTIONS: Final = "volatile,redirect_dir=nofollow,metacopy=off,index=off"
-"""``volatile``: no fsync of the guest reaches the disk, as its files live no longer than the kernel's cache, which a crash of the machine ends
-with it. The others, whatever the machine's defaults: an upper holds whole files, whiteouts and opaque directories and nothing else, so that a
-copy of it is a layer."""
+"""``volatile``: no fsync of the guest reaches the disk; its files live no longer than the kernel's cache, which a crash of the machine
+ends with it. The others, whatever the machine's defaults: an upper holds whole files, whiteouts and opaque directories and nothing else, so
+a copy of it is a layer."""
 
 _SPECIAL: Final = frozenset(',:\\"\n')
 """What overlayfs's option syntax would take for its own."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -89,3 +91,13 @@ def _spec(argv: Sequence[str], rootfs: Path | None, netns: Path | None, uid: int
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "linux": {"namespaces": [*namespaces, {"type": "network", **({"path": str(netns)} if netns else {})}]},
     }
+
+
+def install(program: Path, layer: Path) -> Path:
+    """Copy ``program`` and the libraries it is linked with to the same places in ``layer``."""
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    for path in {str(program), *re.findall(r"(/\S+) \(", linked)}:
+        copy = layer / path[1:]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return layer / str(program)[1:]

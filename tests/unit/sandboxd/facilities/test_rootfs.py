@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -205,16 +204,6 @@ def test_two_hundred_cycles_leave_nothing(mounts: RootfsMounts, tmp_path: Path) 
     assert not [entry for entry in kernel.mounts() if entry.path.is_relative_to(tmp_path)]
 
 
-def install(program: Path, layer: Path) -> Path:
-    """Copy ``program`` and the libraries it is linked with to the same places in ``layer``."""
-    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    for path in {str(program), *re.findall(r"(/\S+) \(", linked)}:
-        copy = layer / path[1:]
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    return layer / str(program)[1:]
-
-
 @pytest.mark.needs_runsc
 def test_what_means_nothing_to_the_host_is_all_there_inside(
     mounts: RootfsMounts, tmp_path: Path, sandbox_id: SandboxId, upper: Upper
@@ -222,7 +211,7 @@ def test_what_means_nothing_to_the_host_is_all_there_inside(
     """Programs start although the host would not honour their bits, and the sentry sees these bits."""
     layer = tmp_path / "layer"
     (layer / "proc").mkdir(parents=True)
-    install(Path("/usr/bin/stat"), layer).chmod(0o4755)
+    plain_runsc.install(Path("/usr/bin/stat"), layer).chmod(0o4755)
     for directory in (layer, *(path for path in layer.rglob("*") if path.is_dir()), upper.upper_dir):
         directory.chmod(0o755)
     root = mounts.mount_rootfs(sandbox_id, [layer], upper)
