@@ -54,13 +54,13 @@ lint: setup-dev
 	$(BIN)/mypy $(PACKAGES) tests benchmarks examples
 	$(BIN)/lint-imports
 	$(BIN)/python sdk/generate_protos.py --check
-	$(BIN)/python sdk/cove/_facade/generate.py --check
+	cd sdk && ../$(BIN)/python -m facade --check
 
 protos: setup-dev
 	$(BIN)/python sdk/generate_protos.py
 
 facade: setup-dev
-	$(BIN)/python sdk/cove/_facade/generate.py
+	cd sdk && ../$(BIN)/python -m facade
 
 bench: setup-dev guest image
 	$(BIN)/python -m benchmarks

@@ -122,5 +122,6 @@ def with_port(address: str) -> str:
     host, _, port = address.rpartition(":")
     if int(port):
         return address
-    with socket.create_server((host.strip("[]"), 0)) as probe:
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.create_server((host.strip("[]"), 0), family=family) as probe:
         return f"{host}:{probe.getsockname()[1]}"

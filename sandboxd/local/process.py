@@ -61,9 +61,9 @@ class Background(msgspec.Struct, frozen=True):
         self._rotate()
         log = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        redirect = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+        files = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2), *_close_inherited()]
         try:
-            pid = os.posix_spawn(sys.executable, [sys.executable, "-m", self.module], environ, file_actions=redirect, setsid=True)
+            pid = os.posix_spawn(sys.executable, [sys.executable, "-m", self.module], environ, file_actions=files, setsid=True)
         finally:
             os.close(log)
             os.close(null)
@@ -114,6 +114,19 @@ class Background(msgspec.Struct, frozen=True):
         temporary = self.pid_file.with_suffix(".new")
         temporary.write_bytes(msgspec.json.encode(process))
         temporary.replace(self.pid_file)
+
+
+def _close_inherited() -> list[tuple[int, int]]:
+    """Actions that close what our parent let us inherit: a daemon that held the end of somebody's pipe would make them wait for ever."""
+    open_now = [int(link.name) for link in Path("/proc/self/fd").iterdir()]
+    return [(os.POSIX_SPAWN_CLOSE, number) for number in open_now if number > 2 and _inheritable(number)]
+
+
+def _inheritable(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:
+        return False  # the one that listed the directory
 
 
 def start_time(pid: int) -> int | None:
