@@ -16,12 +16,12 @@ from typing import Final, Self
 
 import msgspec
 
-from cove.exception import ConflictError
+from cove.exception import ConflictError, InternalFailure
 from cove.types import SandboxId
 from sandboxd.naming import check_instance, check_sandbox_id, interface_prefix, is_sandbox_id, sandbox_ids
 from sandboxd.network import host, netns, rules
 from sandboxd.network.addresses import PREFIX, AddressPool, Block, link_number, parse_pool
-from sandboxd.network.netlink import Netlink, add_address, add_default_route, delete_link, new_veth, set_alias, set_up
+from sandboxd.network.netlink import Link, Netlink, add_address, add_default_route, delete_link, new_veth, set_alias, set_up
 from sandboxd.network.nftables import Nftables
 from sandboxd.network.start_workaround import start_prefix
 
@@ -112,11 +112,23 @@ class NetworkManager:
 
     def list_(self) -> frozenset[SandboxId]:
         """Every sandbox of which there is a link or a namespace, as the kernel has it."""
-        return sandbox_ids([*netns.names(self._directory), *(alias for _, alias in self._own_links())])
+        return sandbox_ids([*netns.names(self._directory), *(link.alias for _, link in self._own_links())])
 
     def denied(self) -> Mapping[str, int]:
         """Packets denied since :meth:`open`, by kind (``rules.DENIALS``). Raises: InternalFailure."""
         return rules.parse_counters(self._spec.table, self._nftables.run(rules.list_counters(self._spec.table)))
+
+    def ensure_filter(self) -> bool:
+        """Put the packet filter back if somebody removed it (a reload of the host's firewall flushes all tables); 1 ms if it is there.
+
+        Returns: whether it was gone. Raises: InternalFailure.
+        """
+        try:
+            self.denied()
+        except InternalFailure:
+            self._build_filter()
+            return True
+        return False
 
     def start_prefix(self, netns_path: Path) -> list[str]:
         """argv to put before ``runsc start``; see ``start_workaround``."""
@@ -138,13 +150,16 @@ class NetworkManager:
         with Netlink() as netlink:
             host.check_pool(netlink, self._pool.network)
             self._mtu = host.uplink_mtu(netlink)
-            for index, alias in self._own_links():
-                if index < len(self._pool) and is_sandbox_id(alias):
-                    self._blocks[SandboxId(alias)] = self._pool.block(index)
-                else:  # its maker died before naming it, or worked with another pool
-                    _delete_if_there(netlink, self._link_name(index))
-        present = [(self._link(block), block.address) for block in self._blocks.values()]
-        self._nftables.run(rules.build(self._spec, present))
+            for index, link in self._own_links():
+                block = self._pool.block(index) if index < len(self._pool) else None
+                if block and is_sandbox_id(link.alias) and _leads_to(netlink, link, block):
+                    self._blocks[SandboxId(link.alias)] = block
+                else:  # its maker died over it, or worked with another pool
+                    _delete_if_there(netlink, link.name)
+        self._build_filter()
+
+    def _build_filter(self) -> None:
+        self._nftables.run(rules.build(self._spec, [(self._link(block), block.address) for block in self._blocks.values()]))
 
     def _make(self, sandbox_id: SandboxId) -> Block:
         try:
@@ -173,7 +188,7 @@ class NetworkManager:
 
     def _find(self, sandbox_id: SandboxId) -> Block | None:
         """The block of a link that this object did not make."""
-        return next((self._pool.block(index) for index, alias in self._own_links() if alias == sandbox_id), None)
+        return next((self._pool.block(index) for index, link in self._own_links() if link.alias == sandbox_id), None)
 
     def _is_free(self, netlink: Netlink, block: Block) -> bool:
         """Not ours, and nobody else's: packets there would leave by a route wider than the pool's."""
@@ -182,20 +197,23 @@ class NetworkManager:
         route = netlink.route_to(block.address)
         return route is None or route.destination.prefixlen < self._pool.network.prefixlen
 
-    def _own_links(self) -> list[tuple[int, str]]:
-        """(number, alias) of this instance's links."""
+    def _own_links(self) -> list[tuple[int, Link]]:
+        """This instance's links with their block numbers."""
         with Netlink() as netlink:
-            numbered = [(link_number(link.name, self._spec.links), link.alias) for link in netlink.links()]
-        return [(number, alias) for number, alias in numbered if number is not None]
+            numbered = [(link_number(link.name, self._spec.links), link) for link in netlink.links()]
+        return [(number, link) for number, link in numbered if number is not None]
 
     def _link(self, block: Block) -> str:
-        return self._link_name(block.index)
-
-    def _link_name(self, index: int) -> str:
-        return f"{self._spec.links}{index}"
+        return f"{self._spec.links}{block.index}"
 
     def _path(self, sandbox_id: SandboxId) -> Path:
         return self._directory / check_sandbox_id(sandbox_id)
+
+
+def _leads_to(netlink: Netlink, link: Link, block: Block) -> bool:
+    """Whether ``link`` has the addresses of ``block``, so that packets to it go that way."""
+    route = netlink.route_to(block.address)
+    return route is not None and route.link_number == link.number
 
 
 def _exists(link: str) -> bool:

@@ -393,6 +393,26 @@ def test_a_refused_transaction_changes_nothing(manager: NetworkManager, instance
     assert manager.denied()["host"] == 0
 
 
+def test_a_flushed_filter_is_put_back(manager: NetworkManager, instance: str, sandbox_id: SandboxId) -> None:
+    network = manager.attach(sandbox_id)
+    assert not manager.ensure_filter()
+    subprocess.run(["nft", "delete", "table", "inet", instance], check=True)
+    assert manager.ensure_filter()
+    assert connect(network.netns_path, network.gateway, 1) == errno.ECONNREFUSED
+    assert manager.denied()["host"] == 1
+    assert not manager.ensure_filter()
+
+
+def test_networks_of_a_former_pool_are_cut_off(instance: str, run_dir: Path, sandbox_id: SandboxId) -> None:
+    """Their addresses mean something else now; as half-made ones they wait for their removal."""
+    former = NetworkManager.open(instance, run_dir, pool="10.215.64.0/24")
+    network = former.attach(sandbox_id)
+    with managed(instance, run_dir) as manager:
+        assert link_names(instance) == set()
+        assert manager.list_() == {sandbox_id}
+        assert manager.attach(sandbox_id).address != network.address
+
+
 def test_the_filter_stays_while_there_are_networks(manager: NetworkManager, sandbox_id: SandboxId) -> None:
     manager.attach(sandbox_id)
     with pytest.raises(ConflictError):
