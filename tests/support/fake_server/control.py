@@ -23,6 +23,23 @@ class FakeControl(control_pb2_grpc.ControlServicer):
         return control_pb2.HelloResponse(server_version=self.world.server_version, workspace="test", debian_pythons=self.world.pythons)
 
     @unary
+    async def TokenCreate(self, request: control_pb2.TokenCreateRequest) -> control_pb2.TokenCreateResponse:
+        token_id = f"ak-{len(self.world.tokens)}"
+        self.world.tokens[token_id] = control_pb2.TokenInfo(token_id=token_id, name=request.name, created_at=1.0)
+        return control_pb2.TokenCreateResponse(token_id=token_id, token_secret="as-new", workspace="test")
+
+    @unary
+    async def TokenList(self, request: control_pb2.TokenListRequest) -> control_pb2.TokenListResponse:
+        return control_pb2.TokenListResponse(tokens=self.world.tokens.values())
+
+    @unary
+    async def TokenRevoke(self, request: control_pb2.TokenRevokeRequest) -> control_pb2.TokenRevokeResponse:
+        if request.token_id not in self.world.tokens:
+            raise NotFoundError(f"There is no token {request.token_id!r}.")
+        self.world.tokens[request.token_id].revoked = True
+        return control_pb2.TokenRevokeResponse()
+
+    @unary
     async def AppLookup(self, request: control_pb2.AppLookupRequest) -> control_pb2.AppLookupResponse:
         if request.name not in self.world.apps and not request.create_if_missing:
             raise NotFoundError(f"There is no App {request.name!r}.")
@@ -104,4 +121,4 @@ class FakeControl(control_pb2_grpc.ControlServicer):
 def _matches(sandbox: Sandbox, request: control_pb2.SandboxListRequest) -> bool:
     stopped = sandbox.info.status.state == common_pb2.SANDBOX_STATE_STOPPED
     in_app = not request.app_id or sandbox.info.app_id == request.app_id
-    return in_app and not stopped and request.tags.items() <= sandbox.info.tags.items()
+    return in_app and (request.include_stopped or not stopped) and request.tags.items() <= sandbox.info.tags.items()

@@ -42,7 +42,7 @@ class FakeData(FakeFiles, data_pb2_grpc.DataPlaneServicer):
     @unary
     async def ProcessList(self, request: data_pb2.ProcessListRequest) -> data_pb2.ProcessListResponse:
         processes = self.sandbox(request.sandbox_id).processes.values()
-        return data_pb2.ProcessListResponse(processes=[process.status for process in processes if process.running])
+        return data_pb2.ProcessListResponse(processes=[process.status for process in processes if request.include_ended or process.running])
 
     @unary
     async def ProcessGet(self, request: data_pb2.ProcessGetRequest) -> data_pb2.ProcessStatus:
@@ -60,17 +60,17 @@ class FakeData(FakeFiles, data_pb2_grpc.DataPlaneServicer):
     @streaming
     async def ProcessOutput(self, request: data_pb2.ProcessOutputRequest) -> AsyncIterator[data_pb2.OutputChunk]:
         output = self.process(request.sandbox_id, request.exec_id).outputs[request.fd]
-        offset, sent = request.offset, 0
+        offset, sent, token = request.offset, 0, self.world.token
         while True:
             start, data = output.piece(offset, self.world.chunk_bytes)
             if data:
+                check_bearer(self.world, f"Bearer {token}")  # also in mid-stream
                 if sent == self.world.cut_after:
                     if self.world.end_early:
                         return
                     raise ConnectionError("cut")
                 yield data_pb2.OutputChunk(offset=start, data=data)
                 offset, sent = start + len(data), sent + 1
-                check_bearer(self.world, f"Bearer {self.world.token}")
             elif output.ended:
                 yield data_pb2.OutputChunk(offset=max(offset, len(output.data)), eof=True)
                 return

@@ -125,6 +125,7 @@ class World:
     """
 
     def __init__(self) -> None:
+        self.tokens = {TOKEN_ID: control_pb2.TokenInfo(token_id=TOKEN_ID, name="first", created_at=1.0)}
         self.apps: dict[str, str] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.pythons = ["3.11", "3.12"]
