@@ -67,6 +67,7 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
     node_id = _node_id(settings.node_id_path)
     facilities = await _facilities(settings)
     gate = Gate(node_id)
+    trusted = _trusting(gate, settings.router_key_path)
     started = asyncio.Event()
     registrations: list[Registration] = []
 
@@ -81,7 +82,7 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
         async with serve(node, gate, grpc_address=settings.grpc_address, http_address=settings.http_address) as bound:
             identity = await _identity(settings, node_id, bound)
             registration = Registration(
-                node, identity, router_address=settings.router_address, join_token_file=settings.join_token_file, trusted=gate.trust
+                node, identity, router_address=settings.router_address, join_token_file=settings.join_token_file, trusted=trusted
             )
             registrations.append(registration)
             reporting = group.create_task(registration.run(), name="registration")
@@ -187,3 +188,20 @@ def _node_id(path: Path) -> NodeId:
         node_id = NodeId(new_id("no"))
         path.write_text(node_id + "\n")
         return node_id
+
+
+def _trusting(gate: Gate, path: Path) -> Callable[[bytes], None]:
+    """Trust the router of the last run from the start: clients go on at once, and also while the router is away.
+
+    Returns: what takes the key at every registration and keeps it for the next run.
+    """
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        gate.trust(path.read_bytes())
+
+    def trusted(key: bytes) -> None:
+        gate.trust(key)
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(key)
+        fresh.replace(path)
+
+    return trusted

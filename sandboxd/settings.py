@@ -138,6 +138,11 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.node_dir / "node-id"
 
     @property
+    def router_key_path(self) -> Path:
+        """Holds the public key of the router that the node registered with last."""
+        return self.node_dir / "router-key"
+
+    @property
     def images_dir(self) -> Path:
         """Unpacked base images, shared by all instances."""
         return self.cache_dir / "images"
