@@ -12,7 +12,7 @@ import cove
 from tests.support.live_cove import LiveCove
 
 
-def _worker_number() -> int:
+def worker_number() -> int:
     """0 without pytest-xdist, else the worker's number."""
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
@@ -20,7 +20,7 @@ def _worker_number() -> int:
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
     """A running router and node daemon; this process's SDK uses them."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"), _worker_number())
+    instance = LiveCove(tmp_path_factory.mktemp("cove"), worker_number())
     with instance.running(), pytest.MonkeyPatch.context() as patch:
         token_id, token_secret = instance.credentials
         patch.setenv("COVE_CONFIG_PATH", str(instance.directory / "cove.toml"))

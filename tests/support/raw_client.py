@@ -1,0 +1,195 @@
+"""Sandboxes of a live cove by bare gRPC calls: for tests that break things under a client and must not be helped by its retries."""
+
+from __future__ import annotations
+
+import functools
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+import grpc
+
+from cove.exception import ConnectionError, Error
+from cove.types import new_id
+from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
+from cove.wire.errors import decode
+from tests.support.live_cove import LiveCove
+
+CALL_S: Final = 30.0
+"""Deadline of every call: a test fails with the call that hangs, not with its own time-out."""
+
+STOPPED: Final = common_pb2.SANDBOX_STATE_STOPPED
+RUNNING: Final = common_pb2.SANDBOX_STATE_RUNNING
+
+Metadata = tuple[tuple[str, str], ...]
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.max_receive_message_length", 64 * 2**20),
+)
+
+
+def error_of(error: grpc.RpcError) -> Error:
+    """What the other side raised."""
+    call: Any = error  # blocking calls raise themselves
+    return decode(grpc.aio.AioRpcError(call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(*call.trailing_metadata()), call.details()))
+
+
+class Stub:
+    """A generated stub whose calls have metadata and a deadline, wait for the server to be up, and raise cove's errors."""
+
+    def __init__(self, stub: Any, metadata: Callable[[], Metadata]) -> None:
+        self._stub, self._metadata = stub, metadata
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return functools.partial(self._call, method)
+
+    def _call(self, method: str, request: Any, *, metadata: Metadata | None = None) -> Any:
+        chosen = self._metadata() if metadata is None else metadata
+        try:
+            return getattr(self._stub, method)(request, metadata=chosen, timeout=CALL_S, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise error_of(error) from error
+
+
+class RawClient:
+    """A client of one instance's router."""
+
+    def __init__(self, live: LiveCove) -> None:
+        token_id, secret = live.credentials
+        self._metadata: Metadata = (("cove-token-id", token_id), ("cove-token-secret", secret))
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{live.router_port}", options=_CHANNEL_OPTIONS)
+        self._node = grpc.insecure_channel(f"127.0.0.1:{live.node_port}", options=_CHANNEL_OPTIONS)
+        self.control = Stub(control_pb2_grpc.ControlStub(self._channel), lambda: self._metadata)  # type: ignore[no-untyped-call]  # generated
+        self.data_stub = data_pb2_grpc.DataPlaneStub(self._node)  # type: ignore[no-untyped-call]  # generated
+        self.app_id: str = self.control.AppLookup(control_pb2.AppLookupRequest(name="raw", create_if_missing=True)).app_id
+
+    def close(self) -> None:
+        self._channel.close()
+        self._node.close()
+
+    def create(self, *command: str, name: str = "", **spec: Any) -> RawSandbox:
+        """A sandbox without a network; returns at once. ``spec``: fields of SandboxSpec, with those of Resources beside them."""
+        limits = {field: spec.pop(field) for field in common_pb2.Resources.DESCRIPTOR.fields_by_name if field in spec}
+        spec.setdefault("network", common_pb2.NETWORK_MODE_BLOCKED)
+        wanted = common_pb2.SandboxSpec(
+            command=[argument.encode() for argument in command], resources=common_pb2.Resources(**limits), **spec
+        )
+        request = control_pb2.SandboxCreateRequest(idempotency_key=new_id("ik"), app_id=self.app_id, name=name, spec=wanted)
+        deadline = time.monotonic() + CALL_S
+        while True:
+            try:
+                return RawSandbox(self, self.control.SandboxCreate(request))
+            except ConnectionError:  # the router has not found a restarted node again yet; the key makes asking again safe
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def ready(self, *command: str, **spec: Any) -> RawSandbox:
+        """A sandbox that has answered."""
+        sandbox = self.create(*command, **spec)
+        assert sandbox.run("true").exit_code == 0
+        return sandbox
+
+
+class RawSandbox:
+    """One sandbox; method names are those of the wire, shortened."""
+
+    def __init__(self, client: RawClient, created: control_pb2.SandboxCreateResponse) -> None:
+        self._client = client
+        self.sandbox_id: str = created.sandbox_id
+        self.access: common_pb2.Access = created.access
+        self.data = Stub(client.data_stub, lambda: (("authorization", f"Bearer {self.access.token}"),))
+
+    # --- the sandbox -------------------------------------------------------------------------------------------------------------------
+
+    def status(self) -> common_pb2.SandboxStatus:
+        """As the router knows it."""
+        info = self._client.control.SandboxGet(control_pb2.SandboxGetRequest(sandbox_id=self.sandbox_id))
+        status: common_pb2.SandboxStatus = info.status
+        return status
+
+    def terminate(self) -> None:
+        self._client.control.SandboxTerminate(control_pb2.SandboxTerminateRequest(sandbox_id=self.sandbox_id))
+
+    def ended(self, timeout_s: float = 40.0) -> common_pb2.SandboxResult:
+        """The result, once everything is freed."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            request = control_pb2.SandboxWaitRequest(sandbox_id=self.sandbox_id, timeout_s=min(left_s, 20.0))
+            status = self._client.control.SandboxWait(request)
+            if status.state == STOPPED:
+                result: common_pb2.SandboxResult = status.result
+                return result
+        raise AssertionError(f"{self.sandbox_id} has not stopped: {self.status()}")
+
+    # --- processes -----------------------------------------------------------------------------------------------------------------------
+
+    def start(self, *argv: str, exec_id: str = "", **fields: Any) -> str:
+        """Start a process; returns its id."""
+        exec_id = exec_id or new_id("ex")
+        arguments = [argument.encode() for argument in argv]
+        self.data.ProcessStart(data_pb2.ProcessStartRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, argv=arguments, **fields))
+        return exec_id
+
+    def wait(self, exec_id: str, timeout_s: float = 20.0) -> data_pb2.ProcessStatus:
+        request = data_pb2.ProcessWaitRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, timeout_s=timeout_s)
+        status: data_pb2.ProcessStatus = self.data.ProcessWait(request)
+        return status
+
+    def run(self, *argv: str, **fields: Any) -> data_pb2.ProcessStatus:
+        """Run a process to its end."""
+        return self.wait(self.start(*argv, **fields))
+
+    def shell(self, script: str, **fields: Any) -> bytes:
+        """What a shell script that succeeds prints."""
+        exec_id = self.start("sh", "-c", script, **fields)
+        output = self.output(exec_id)
+        status = self.wait(exec_id)
+        assert status.exit_code == 0, (script, output, self.output(exec_id, fd=2))
+        return output
+
+    def processes(self, *, ended: bool = True) -> dict[str, data_pb2.ProcessStatus]:
+        request = data_pb2.ProcessListRequest(sandbox_id=self.sandbox_id, include_ended=ended)
+        return {process.exec_id: process for process in self.data.ProcessList(request).processes}
+
+    def chunks(self, exec_id: str, *, fd: int = 1, offset: int = 0, follow: bool = True) -> Iterator[data_pb2.OutputChunk]:
+        """Pieces of output as they come. A stream that is cut raises."""
+        request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, offset=offset, follow=follow)
+        try:
+            yield from self.data.ProcessOutput(request)
+        except grpc.RpcError as error:
+            raise error_of(error) from error
+
+    def output(self, exec_id: str, **options: Any) -> bytes:
+        return b"".join(chunk.data for chunk in self.chunks(exec_id, **options))
+
+    def first_output(self, exec_id: str, fd: int = 1) -> bytes:
+        """Wait for output, and hang up in mid-stream."""
+        chunks = self.chunks(exec_id, fd=fd)
+        first: bytes = next(chunks).data
+        return first
+
+    def write(self, exec_id: str, offset: int, data: bytes, *, eof: bool = False) -> int:
+        request = data_pb2.ProcessInputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, offset=offset, data=data, eof=eof)
+        following: int = self.data.ProcessInput(request).offset
+        return following
+
+    def signal(self, exec_id: str, number: int, *, tree: bool = False) -> None:
+        self.data.ProcessSignal(data_pb2.ProcessSignalRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, signal=number, tree=tree))
+
+    # --- bulk transfers ------------------------------------------------------------------------------------------------------------------
+
+    def http(self, method: str, path: str, *, endpoint: str = "file", body: bytes | None = None) -> bytes:
+        """One bulk transfer. Raises: urllib.error.HTTPError."""
+        url = f"{self.access.http_url}/v1/sandboxes/{self.sandbox_id}/{endpoint}?path={quote(path)}"
+        headers = {"Authorization": f"Bearer {self.access.token}"}
+        request = urllib.request.Request(url, data=body, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=CALL_S) as response:
+            content: bytes = response.read()
+        return content
