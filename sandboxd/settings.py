@@ -6,6 +6,7 @@ Layers: defaults < ``/etc/cove/node.toml`` (or ``COVE_NODE_CONFIG``) < ``COVE_NO
 from __future__ import annotations
 
 import ipaddress
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -21,7 +22,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
-GUEST_BUILD: Final = Path(__file__).parent / "guest/target/x86_64-unknown-linux-gnu/release/cove-init"
+GUEST_BUILD: Final = Path(__file__).parent / f"guest/target/{platform.machine()}-unknown-linux-gnu/release/cove-init"
+"""Where ``make guest`` leaves it."""
 
 
 def _installed_runsc() -> Path:
