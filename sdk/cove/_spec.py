@@ -11,9 +11,11 @@ from cove.exception import InvalidError, UnimplementedError
 from cove.types import check_name
 from cove.wire import common_pb2
 
-MAX_LIFETIME_S: Final = 24 * 60 * 60
 MAX_SANDBOX_NAME: Final = 63
 MIB: Final = 2**20
+MAX_SECONDS: Final = 2**32 - 1
+"""What the wire carries. The longest lifetime is the server's to say: operators set it."""
+
 _MAX_UINT32: Final = 2**32 - 1
 
 

@@ -216,7 +216,7 @@ class Sandbox(Face):
             image: the file system to start with; Debian with Python when left out.
             env: environment variables; None values are left out.
             secrets: more of them; later ones win over earlier ones, ``env`` over all.
-            timeout: lifetime in seconds, at most 24 hours.
+            timeout: lifetime in seconds, at most what the server allows: 24 hours unless its operator set another maximum.
             idle_timeout: end the sandbox after so many seconds in which no exec ran and nothing was written to its standard input.
             workdir: working directory of its processes.
             cpu: cores to reserve, or (reserved, most).

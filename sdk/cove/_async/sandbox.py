@@ -102,7 +102,7 @@ class _Sandbox(Exposed):
             image: the file system to start with; Debian with Python when left out.
             env: environment variables; None values are left out.
             secrets: more of them; later ones win over earlier ones, ``env`` over all.
-            timeout: lifetime in seconds, at most 24 hours.
+            timeout: lifetime in seconds, at most what the server allows: 24 hours unless its operator set another maximum.
             idle_timeout: end the sandbox after so many seconds in which no exec ran and nothing was written to its standard input.
             workdir: working directory of its processes.
             cpu: cores to reserve, or (reserved, most).
@@ -128,8 +128,8 @@ class _Sandbox(Exposed):
             command=_spec.command(args, what="Sandbox.create"),
             env=_spec.environment(env, [secret.variables for secret in secrets or ()]),
             workdir=workdir or "",
-            timeout_s=_spec.whole_seconds(timeout, what="timeout", most=_spec.MAX_LIFETIME_S),
-            idle_timeout_s=_spec.whole_seconds(idle_timeout, what="idle_timeout", most=_spec.MAX_LIFETIME_S),
+            timeout_s=_spec.whole_seconds(timeout, what="timeout", most=_spec.MAX_SECONDS),
+            idle_timeout_s=_spec.whole_seconds(idle_timeout, what="idle_timeout", most=_spec.MAX_SECONDS),
             resources=_spec.resources(cpu, memory),
             network=common_pb2.NETWORK_MODE_BLOCKED if block_network else common_pb2.NETWORK_MODE_OPEN,
             pty=pty,

@@ -22,8 +22,9 @@ OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # A daemon that comes back shall be found at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # This one is how long an attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", 3000),
     # A dead link must not hold a long poll or a followed stream for ever.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -35,8 +36,11 @@ OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
 )
 
+AGAIN_S: Final = 0.5
+"""How long a call waits for an address that failed before; calls that may be repeated come back."""
+
 _READY: Final = grpc.ChannelConnectivity.READY
-_REFUSED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+_FAILED: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 
 class Peer:
@@ -48,6 +52,7 @@ class Peer:
         """Whether a connection ever stood."""
         self.avoid_until = 0.0
         """Loop time until which another way is taken, after this one failed."""
+        self.closed = False
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._calls: dict[str, Any] = {}
 
@@ -56,13 +61,20 @@ class Peer:
 
         Raises:  ConnectionError: refused, or not there after ``timeout_s``.
         """
-        if self._channel.get_state(try_to_connect=True) is _READY:
+        state = self._channel.get_state(try_to_connect=True)
+        if state is _READY:
             return
+        # A channel that failed shows nothing of its further attempts but success, so there is no refusal to wait for.
+        failed_before = state is _FAILED
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._connect()
+            async with asyncio.timeout(min(timeout_s, AGAIN_S) if failed_before else timeout_s):
+                while state is not _READY:
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+                    if state is _FAILED:
+                        raise self._unreachable("the connection was refused")
         except TimeoutError:
-            raise self._unreachable(f"no answer in {timeout_s:g} s") from None
+            raise self._unreachable("it still does not answer" if failed_before else f"no answer in {timeout_s:g} s") from None
         self.reached = True
 
     def unary(self, method: Unary[Q, A]) -> grpc.aio.UnaryUnaryMultiCallable[Q, A]:
@@ -81,15 +93,8 @@ class Peer:
 
     async def close(self) -> None:
         """Cut the connection; running calls are cancelled."""
+        self.closed = True
         await self._channel.close(grace=None)
-
-    async def _connect(self) -> None:
-        state = self._channel.get_state(try_to_connect=True)
-        while state is not _READY:
-            await self._channel.wait_for_state_change(state)
-            state = self._channel.get_state(try_to_connect=True)
-            if state is _REFUSED:
-                raise self._unreachable("the connection was refused")
 
     def _unreachable(self, why: str) -> ConnectionError:
         return ConnectionError(

@@ -14,7 +14,7 @@ from grpc.aio import EOF  # type: ignore[attr-defined]  # the stubs lack it
 from cove._transport.channels import Peer
 from cove._transport.methods import Streamed, Unary
 from cove._transport.retry import Attempts
-from cove.exception import AuthError, ConnectionError, Error, ServiceError
+from cove.exception import AuthError, ClientClosed, ConnectionError, Error, ServiceError
 from cove.wire import errors
 
 Q = TypeVar("Q")
@@ -65,6 +65,9 @@ class Plane(ABC):
             route = await self._route(attempts)
             try:
                 return await route.peer.unary(method)(request, metadata=route.metadata, timeout=deadline_s)
+            except asyncio.CancelledError:
+                _check_open(route.peer)
+                raise
             except grpc.aio.AioRpcError as rpc_error:
                 await self.recover(rpc_error, route, attempts, repeatable=method.repeatable)
 
@@ -116,6 +119,7 @@ class Stream(Generic[Q, A]):
                 answer = await call.read()
             except asyncio.CancelledError:
                 self.cancel()
+                _check_open(route.peer)
                 raise
             except grpc.aio.AioRpcError as rpc_error:
                 self._open = None
@@ -152,6 +156,16 @@ def decode(rpc_error: grpc.aio.AioRpcError) -> Error:
     if isinstance(error, ServiceError) and rpc_error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ConnectionError("The server stopped answering.", remedy="Check the network between here and the server.")
     return error
+
+
+def _check_open(peer: Peer) -> None:
+    """After a cancellation: gRPC cancels its calls when their channel is closed, which is not a cancellation of the caller.
+
+    Raises:  ClientClosed: that is what happened.
+    """
+    task = asyncio.current_task()
+    if peer.closed and task is not None and not task.cancelling():
+        raise ClientClosed("The client was closed during the call.", remedy="Make a new one.") from None
 
 
 def _perhaps_done(error: Error) -> ConnectionError:

@@ -10,7 +10,7 @@ from typing import Final
 from cove.exception import Error
 
 FIRST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 2.0
+LONGEST_PAUSE_S: Final = 1.0
 
 
 def pauses() -> Iterator[float]:

@@ -36,7 +36,7 @@ class FakeData(FakeFiles, data_pb2_grpc.DataPlaneServicer):
             exec_id=request.exec_id, state=data_pb2.PROCESS_STATE_RUNNING, argv=request.argv, timeout_s=request.timeout_s, pid=7
         )
         process = sandbox.processes[request.exec_id] = Process(status, content)
-        _perform(process, [arg.decode() for arg in request.argv])
+        _perform(process, [arg.decode("utf-8", "replace") for arg in request.argv])
         return data_pb2.ProcessStatus(exec_id=request.exec_id, state=data_pb2.PROCESS_STATE_RUNNING, argv=request.argv)
 
     @unary
