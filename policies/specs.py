@@ -23,6 +23,7 @@ MAX_PATH_BYTES: Final = 4_095
 DEFAULT_PYTHON: Final = "3.11"
 """Python of the default Debian image where the client names none: Debian 12's own, which every node has."""
 
+_NETWORK_MODES: Final = frozenset(NetworkMode.values())
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 
 
@@ -41,7 +42,7 @@ def fill_spec(spec: SandboxSpec, limits: Limits = DEFAULT_LIMITS) -> SandboxSpec
     filled.idle_timeout_s = limits.idle_timeout_s.check("idle_timeout", spec.idle_timeout_s)
     filled.resources.CopyFrom(fill_resources(spec.resources, limits))
     filled.image.CopyFrom(_fill_image(spec.image))
-    if spec.network not in NetworkMode.values():
+    if spec.network not in _NETWORK_MODES:
         raise _invalid("network mode", str(spec.network), "Use one of " + ", ".join(NetworkMode.keys()) + ".")
     return filled
 
