@@ -46,8 +46,8 @@ class Entry(msgspec.Struct, kw_only=True):
     format: int = FORMAT
     sandbox_id: SandboxId
     task_id: TaskId
-    command: list[str]
-    """argv of the main process; bytes that are not UTF-8 as surrogate escapes."""
+    command: list[bytes]
+    """argv of the main process; base64 in the file, as it need not be text."""
     workdir: str
     timeout_s: int
     idle_timeout_s: int
@@ -72,7 +72,7 @@ class Entry(msgspec.Struct, kw_only=True):
 class ExecStarted(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     exec_id: str
     request_hash: str
-    argv: list[str]
+    argv: list[bytes]
     pty: bool
     timeout_s: float
     started_at: float

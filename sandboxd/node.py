@@ -129,7 +129,7 @@ class Node:
         entry = Entry(
             sandbox_id=request.sandbox_id,
             task_id=request.task_id,
-            command=[argument.decode("utf-8", "surrogateescape") for argument in request.command],
+            command=list(request.command),
             workdir=request.workdir or "/",
             timeout_s=request.timeout_s,
             idle_timeout_s=request.idle_timeout_s,

@@ -249,7 +249,7 @@ class ProcessTable:
         started = ExecStarted(
             exec_id=request.exec_id,
             request_hash=request_hash,
-            argv=[argument.decode("utf-8", "surrogateescape") for argument in request.argv],
+            argv=list(request.argv),
             pty=bool(request.flags & 1),
             timeout_s=request.timeout_ms / 1000,
             started_at=time.time(),

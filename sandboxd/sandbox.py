@@ -305,7 +305,7 @@ class Sandbox:
         entry = self.entry
         return ProcessRequest(
             exec_id=MAIN_EXEC_ID,
-            argv=[argument.encode("utf-8", "surrogateescape") for argument in entry.command],
+            argv=entry.command,
             env=process_environment(self._env, {}, terminal=entry.pty),
             cwd=entry.workdir,
             flags=ProcessFlag.PTY if entry.pty else ProcessFlag(0),

@@ -192,7 +192,7 @@ def process_status(process: Process) -> data_pb2.ProcessStatus:
         exit_code=process.exit_code,
         signal=process.signal,
         pid=process.pid,
-        argv=[argument.encode("utf-8", "surrogateescape") for argument in started.argv],
+        argv=started.argv,
         pty=started.pty,
         started_at=started.started_at,
         ended_at=process.ended_at,

@@ -62,7 +62,7 @@ class DataPlaneService(FilePlane, data_pb2_grpc.DataPlaneServicer):
         guest = await sandbox.guest()
         request_hash = hashlib.blake2s(request.SerializeToString(deterministic=True)).hexdigest()
         process = await sandbox.processes.start(guest, process_request(request, sandbox), request_hash)
-        sandbox.note(f"Sandbox exec started: {' '.join(process.started.argv)}")
+        sandbox.note(f"Sandbox exec started: {b' '.join(process.started.argv).decode('utf-8', 'replace')}")
         return process_status(process)
 
     @unary

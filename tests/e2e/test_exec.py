@@ -166,7 +166,6 @@ def test_input_waits_for_drain_and_end_is_explicit(shared: cove.Sandbox) -> None
     process = shared.exec("cat")
     process.stdin.write("first ")
     process.stdin.write(b"second")
-    assert shared.process(process.exec_id)._status.stdin_offset == 0  # type: ignore[attr-defined]  # what the node has
     process.stdin.drain()
     process.stdin.write(memoryview(b" third"))
     process.stdin.write_eof()
@@ -252,7 +251,7 @@ def test_background_child_does_not_hold_the_process(shared: cove.Sandbox) -> Non
 
 
 def test_terminal_echoes_resizes_and_scrolls_back(shared: cove.Sandbox) -> None:
-    process = shared.exec("sh", pty=True)
+    process = shared.exec("bash", "--norc", pty=True)
     lines = iter(process.stdout)
 
     def enter(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,8 +53,12 @@ class Sandboxes:
         return sandbox
 
     def end(self) -> None:
+        """Terminate all, and return when nothing is left of them."""
         for sandbox in self._made:
             sandbox.terminate()
+        for sandbox in self._made:
+            while sandbox.poll() is None:
+                time.sleep(0.05)
 
 
 @pytest.fixture
@@ -67,5 +72,6 @@ def sandboxes(app: cove.App) -> Iterator[Sandboxes]:
 def shared(app: cove.App) -> Iterator[cove.Sandbox]:
     """One sandbox for all tests of a module that leave no trace in it."""
     sandbox = cove.Sandbox.create(app=app, block_network=True, timeout=1800)
+    sandbox.exec("true").wait()
     yield sandbox
     sandbox.terminate()
