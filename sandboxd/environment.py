@@ -20,8 +20,11 @@ TERMINAL: Final = {"TERM": "xterm-256color"}
 def sandbox_environment(
     image: Mapping[str, str], caller: Mapping[str, str], *, sandbox_id: SandboxId, task_id: TaskId, image_id: str, cpu_request_millis: int
 ) -> dict[str, str]:
-    """What every process of a sandbox starts from. Later parts win: image, threads for the cores reserved, caller, reserved."""
-    cores = str(max(1, -(-cpu_request_millis // 1000)))
+    """What every process of a sandbox starts from. Later parts win: image, threads for the cores reserved, caller, reserved.
+
+    A share of a core (the default reservation) says nothing about threads: those variables stay unset then. nproc(1) obeys one of them, too.
+    """
+    threads = dict.fromkeys(THREADS, str(cpu_request_millis // 1000)) if cpu_request_millis >= 1000 else {}
     reserved = {
         "COVE_SANDBOX_ID": sandbox_id,
         "COVE_TASK_ID": task_id,
@@ -29,7 +32,7 @@ def sandbox_environment(
         "COVE_CLOUD_PROVIDER": "self-hosted",
         "COVE_REGION": "local",
     }
-    return {**image, **dict.fromkeys(THREADS, cores), **caller, **reserved}
+    return {**image, **threads, **caller, **reserved}
 
 
 def process_environment(sandbox: Mapping[str, str], caller: Mapping[str, str], *, terminal: bool) -> dict[str, str]:
