@@ -29,7 +29,12 @@ class CliTerminal:
         self.output = b""
         self._seen = 0
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            [sys.executable, "-c", _START, *arguments],
+            env={**os.environ, "TERM": "dumb"},  # programs write no control sequences between what is expected
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
         )
 
     def __enter__(self) -> CliTerminal:

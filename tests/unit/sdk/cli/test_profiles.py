@@ -9,7 +9,10 @@ import pytest
 from cove import _profiles
 from tests.unit.sdk.cli.conftest import Cli
 
-TWO: dict[str, _profiles.Profile] = {"one": {"server_url": "a:1", "token_secret": "as-hidden"}, "two": {"server_url": "b:2", "active": True}}
+TWO: dict[str, _profiles.Profile] = {
+    "one": {"server_url": "a:1", "token_secret": "as-hidden"},
+    "two": {"server_url": "b:2", "active": True},
+}
 
 
 def test_without_a_file_the_list_is_empty_and_says_how_to_begin(run: Cli) -> None:
