@@ -16,9 +16,13 @@ from policies.limits import DEFAULT_LIMITS, Limits, fill_resources
 MAX_ARGUMENTS: Final = 16_384
 MAX_ARGUMENT_BYTES: Final = 131_071
 """Linux's MAX_ARG_STRLEN less the terminating NUL: the longest single argument or ``NAME=value`` that execve takes."""
-MAX_COMMAND_BYTES: Final = 1 << 20
+MAX_COMMAND_BYTES: Final = 132 << 10
 MAX_ENV_ENTRIES: Final = 4_096
-MAX_ENV_BYTES: Final = 1 << 20
+MAX_ENV_BYTES: Final = 48 << 10
+"""Of a sandbox, and again of a process in it. A command and both environments fit into one frame to the guest (256 KiB) together,
+the 4 bytes included that each string takes for its length there."""
+
+_LENGTH_BYTES: Final = 4
 MAX_PATH_BYTES: Final = 4_095
 DEFAULT_PYTHON: Final = "3.11"
 """Python of the default Debian image where the client names none: Debian 12's own, which every node has."""
@@ -63,7 +67,7 @@ def check_command(command: Iterable[bytes]) -> None:
             raise _invalid("command", f"a NUL byte in argument {position}", "Leave it out.")
         if len(argument) > MAX_ARGUMENT_BYTES:
             raise _invalid("command", f"{len(argument)} bytes in argument {position}", f"Allowed are {MAX_ARGUMENT_BYTES}.")
-    total = sum(map(len, arguments))
+    total = sum(len(argument) + _LENGTH_BYTES for argument in arguments)
     if total > MAX_COMMAND_BYTES:
         raise _invalid("command", f"{total} bytes", f"Allowed are {MAX_COMMAND_BYTES} bytes in all.")
 
@@ -92,7 +96,7 @@ def check_workdir(workdir: str) -> None:
 
 
 def _check_variable(name: str, value: str) -> int:
-    """Bytes that ``NAME=value`` takes."""
+    """Bytes that the variable takes in a frame."""
     if not name or "=" in name or "\0" in name:
         raise _invalid("env", f"the variable name {name[:80]!r}", "A name is not empty and has neither '=' nor NUL.")
     if "\0" in value:
@@ -100,7 +104,7 @@ def _check_variable(name: str, value: str) -> int:
     size = len(name.encode()) + len(value.encode()) + 1
     if size > MAX_ARGUMENT_BYTES:
         raise _invalid("env", f"{size} bytes in {name[:80]!r}", f"Allowed are {MAX_ARGUMENT_BYTES} for name and value.")
-    return size
+    return size - 1 + 2 * _LENGTH_BYTES
 
 
 def _fill_image(image: ImageRef) -> ImageRef:

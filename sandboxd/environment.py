@@ -22,7 +22,7 @@ def sandbox_environment(
 ) -> dict[str, str]:
     """What every process of a sandbox starts from. Later parts win: image, threads for the cores reserved, caller, reserved.
 
-    A share of a core (the default reservation) says nothing about threads: those variables stay unset then. nproc(1) obeys one of them, too.
+    A share of a core (the default reservation) says nothing about threads: those variables stay unset then. nproc(1) obeys one of them.
     """
     threads = dict.fromkeys(THREADS, str(cpu_request_millis // 1000)) if cpu_request_millis >= 1000 else {}
     reserved = {

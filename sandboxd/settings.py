@@ -95,12 +95,6 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pool_bytes: NotNegative = 0
     """Size of the storage pool that holds writable layers; 0 = most of what is free when the pool is first made."""
 
-    disk_limit_bytes: Positive = 10 * GIB
-    """Disk that a sandbox may fill when it asks for no other limit."""
-
-    disk_limit_max_bytes: Positive = 512 * GIB
-    """Largest disk limit that a sandbox may ask for."""
-
     allow_private_networks: bool = False
     """Whether sandboxes with a network may reach private address ranges. Host and metadata stay denied either way."""
 
@@ -121,8 +115,6 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         network = ipaddress.IPv4Network(self.network_pool)
         if network.num_addresses < 4 * self.max_sandboxes:
             raise ValueError(f"network_pool {network} has fewer than max_sandboxes = {self.max_sandboxes} links of four addresses")
-        if self.disk_limit_bytes > self.disk_limit_max_bytes:
-            raise ValueError("disk_limit_bytes is above disk_limit_max_bytes")
 
     @property
     def name(self) -> str:

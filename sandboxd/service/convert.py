@@ -9,6 +9,7 @@ from typing import Final
 from cove.exception import InvalidError
 from cove.types import EndReason, SandboxId, TaskId, is_id
 from cove.wire import common_pb2, data_pb2, node_pb2
+from policies.specs import check_command, check_env
 from sandboxd.channel.messages import Entry as DirectoryEntry
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest, Stat, WatchEvent
 from sandboxd.environment import process_environment
@@ -19,14 +20,11 @@ from sandboxd.processes import Process, ProcessState
 from sandboxd.sandbox import Sandbox
 
 MAX_PATH_BYTES: Final = 4095
-MAX_ARGUMENT_BYTES: Final = 128 * 1024
-MAX_ENVIRONMENT_BYTES: Final = 64 * 1024
 MAX_TIMEOUT_S: Final = 30 * 86_400.0
 MAX_PTY_SIZE: Final = 4096
 
 _EXEC_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _USER: Final = re.compile(r"[A-Za-z0-9._-]{0,32}(:[A-Za-z0-9._-]{1,32})?")
-_VARIABLE: Final = re.compile(r"[^=\0]{1,255}")
 
 _STATES: Final = {
     State.PENDING: common_pb2.SANDBOX_STATE_PENDING,
@@ -124,20 +122,15 @@ def sandbox_status(sandbox: Sandbox) -> common_pb2.SandboxStatus:
 def process_request(message: data_pb2.ProcessStartRequest, sandbox: Sandbox) -> ProcessRequest:
     """Raises: InvalidError naming the field."""
     _check(bool(_EXEC_ID.fullmatch(message.exec_id)), "exec_id", "1 to 64 letters, digits, dashes, periods and underscores")
-    _check(bool(message.argv) and bool(message.argv[0]), "argv", "a command")
-    _check(all(b"\0" not in argument for argument in message.argv), "argv", "arguments without NUL")
-    _check(sum(len(argument) + 4 for argument in message.argv) <= MAX_ARGUMENT_BYTES, "argv", f"at most {MAX_ARGUMENT_BYTES} bytes")
+    _check(bool(message.argv), "argv", "a command")
+    check_command(message.argv)
+    check_env(message.env)
     _check(bool(_USER.fullmatch(message.user)), "user", "a user, a uid, user:group or uid:gid")
     _check(0 <= message.timeout_s <= MAX_TIMEOUT_S, "timeout", f"0 to {MAX_TIMEOUT_S:g} s")
     has_pty = message.HasField("pty")
     if has_pty:
         _check_pty(message.pty)
-    env = process_environment(sandbox.env, _user_env(message.env), terminal=has_pty)
-    _check(
-        sum(len(k.encode()) + len(v.encode()) for k, v in env.items()) <= MAX_ENVIRONMENT_BYTES,
-        "env",
-        f"at most {MAX_ENVIRONMENT_BYTES} bytes",
-    )
+    env = process_environment(sandbox.env, message.env, terminal=has_pty)
     return ProcessRequest(
         exec_id=message.exec_id,
         argv=list(message.argv),
@@ -160,13 +153,6 @@ def check_pty(size: data_pb2.PtySize) -> tuple[int, int]:
 
 def _check_pty(size: data_pb2.PtySize) -> None:
     _check(1 <= size.rows <= MAX_PTY_SIZE and 1 <= size.columns <= MAX_PTY_SIZE, "pty", f"1 to {MAX_PTY_SIZE} rows and columns")
-
-
-def _user_env(env: object) -> dict[str, str]:
-    pairs: dict[str, str] = dict(env)  # type: ignore[call-overload]  # a protobuf map
-    for key, value in pairs.items():
-        _check(bool(_VARIABLE.fullmatch(key)) and "\0" not in value, "env", "names without = and NUL, values without NUL")
-    return pairs
 
 
 def _text_path(path: str, sandbox: Sandbox) -> str:
