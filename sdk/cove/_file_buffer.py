@@ -84,9 +84,14 @@ class ReadBuffer:
     def characters_size(self, count: int) -> tuple[int, int]:
         """How many bytes the next ``count`` characters of UTF-8 take: (bytes, characters found), incomplete ones not counted.
 
-        Raises:  UnicodeDecodeError: the bytes are not UTF-8.
+        Raises:  UnicodeDecodeError: one of these characters is not UTF-8.
         """
         # A character has at most four bytes, so no more needs decoding; what is cut at the end stays in the decoder.
         window = bytes(memoryview(self._data)[self._start : self._start + 4 * count])
-        text = codecs.getincrementaldecoder("utf-8")("strict").decode(window)[:count]
+        try:
+            text = codecs.getincrementaldecoder("utf-8")("strict").decode(window)[:count]
+        except UnicodeDecodeError as error:
+            text = window[: error.start].decode("utf-8")[:count]
+            if len(text) < count:
+                raise
         return len(text.encode("utf-8")), len(text)

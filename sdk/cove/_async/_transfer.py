@@ -26,12 +26,12 @@ async def upload(connection: Connection, plane: DataPlane, local: str | os.PathL
     """See ``Sandbox.upload``."""
     source = Path(local)
     mode = (await asyncio.to_thread(source.stat)).st_mode
-    query = {"path": _text(remote)}
+    query: bulk.Query = {"path": _spec.path(remote)}
     with os_errors(remote):
         if stat.S_ISDIR(mode):
             await bulk.put(connection, plane, "archive", query, lambda: _packed(source))
         else:
-            query |= {"mode": f"{mode & 0o7777:04o}", "parents": "1"}
+            query = {**query, "mode": f"{mode & 0o7777:04o}", "parents": "1"}
             await bulk.put(connection, plane, "file", query, lambda: _content(source))
 
 
@@ -39,16 +39,12 @@ async def download(connection: Connection, plane: DataPlane, remote: str | os.Pa
     """See ``Sandbox.download``."""
     info = await _filesystem.stat(plane, remote)
     target = Path(local)
-    query = {"path": _text(remote)}
+    query: bulk.Query = {"path": _spec.path(remote)}
     with os_errors(remote):
         if info.is_dir():
             await bulk.get(connection, plane, "archive", query, lambda body: _unpack(body, target))
         else:
             await bulk.get(connection, plane, "file", query, lambda body: _save(body, target, info.mode))
-
-
-def _text(path: str | os.PathLike[str]) -> str:
-    return _spec.path(path).decode("utf-8", "surrogateescape")
 
 
 async def _content(source: Path) -> AsyncIterator[bytes]:

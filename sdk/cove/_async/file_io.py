@@ -64,7 +64,8 @@ class _FileIO(Exposed, Generic[T]):
         self._pending = bytearray()
         # Where the node's handle stands: at the end of what was read ahead, or of what was sent.
         self._position = opened.size_bytes if mode.appends else len(opened.data)
-        self._in_step = True  # False: a call broke off and the handle may stand elsewhere
+        # False: a call broke off, or the file was opened for appending, and the handle may stand elsewhere.
+        self._in_step = not mode.appends
         self._whole = opened.eof  # nothing follows what was read ahead
         self._busy = asyncio.Lock()
 
@@ -105,7 +106,9 @@ class _FileIO(Exposed, Generic[T]):
             TypeError: text for a binary file, or the other way round.
         """
         async with self._busy:
-            self._check("write", self._mode.writable)
+            self._open_handle()
+            if not self._mode.writable:
+                raise io.UnsupportedOperation("not writable")
             content = self._encode(data)
             await self._drop_read_ahead()
             self._pending += content
@@ -115,7 +118,7 @@ class _FileIO(Exposed, Generic[T]):
     async def flush(self) -> None:
         """Send what was written, and wait until it is on the sandbox's disk."""
         async with self._busy:
-            self._check("flush", True)
+            handle = self._open_handle()
             if not self._mode.writable:
                 return
             while len(self._pending) > MAX_MESSAGE_BYTES:
@@ -123,7 +126,7 @@ class _FileIO(Exposed, Generic[T]):
             if self._pending:
                 await self._send(flush=True)
             else:
-                request = data_pb2.FileFlushRequest(sandbox_id=self._plane.sandbox_id, handle=self._open_handle())
+                request = data_pb2.FileFlushRequest(sandbox_id=self._plane.sandbox_id, handle=handle)
                 with os_errors(self._path):
                     await self._plane.call(FILE_FLUSH, request)
 
@@ -133,7 +136,7 @@ class _FileIO(Exposed, Generic[T]):
         Args:    whence: 0 from the start, 1 from the current position, 2 from the end.
         """
         async with self._busy:
-            self._check("seek", True)
+            self._open_handle()
             if whence not in (0, 1, 2):
                 raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
             await self._send_all()
@@ -188,7 +191,9 @@ class _FileIO(Exposed, Generic[T]):
                 self._loop.call_soon_threadsafe(lambda: errand(close_handle(plane, cast("int", handle)), what="closing a forgotten file"))
 
     async def _prepare_read(self) -> None:
-        self._check("read", self._mode.readable)
+        self._open_handle()
+        if not self._mode.readable:
+            raise io.UnsupportedOperation("not readable")
         await self._send_all()
 
     async def _find_rest(self) -> int:
@@ -260,7 +265,8 @@ class _FileIO(Exposed, Generic[T]):
 
     async def _send(self, *, flush: bool = False, close: bool = False) -> None:
         """Send the next message's worth of what was written."""
-        await self._get_in_step()
+        if not self._mode.appends:
+            await self._get_in_step()
         data = bytes(self._pending[:MAX_MESSAGE_BYTES])
         if self._mode.appends:
             del self._pending[: len(data)]  # whether a broken call appended is not known: twice would be worse than not
@@ -283,9 +289,8 @@ class _FileIO(Exposed, Generic[T]):
         self._whole = False
 
     async def _get_in_step(self) -> None:
-        if not self._in_step and not self._mode.appends:
+        if not self._in_step:
             await self._seek(self._position, 0, keep=True)
-        self._in_step = True
 
     async def _seek(self, offset: int, whence: int, *, keep: bool = False) -> None:
         request = data_pb2.FileSeekRequest(sandbox_id=self._plane.sandbox_id, handle=self._open_handle(), offset=offset, whence=whence)
@@ -315,11 +320,6 @@ class _FileIO(Exposed, Generic[T]):
         if len(content) > MAX_WRITE_BYTES:
             raise RequestSizeError(f"A write of {len(content)} bytes.", remedy="Write at most 1 GiB at a time, or use Sandbox.upload.")
         return content
-
-    def _check(self, what: str, possible: bool) -> None:
-        self._open_handle()
-        if not possible:
-            raise io.UnsupportedOperation(f"not open for {what[:4]}ing" if what == "read" else "not open for writing")
 
     def _open_handle(self) -> int:
         if self._handle is None:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 from cove._transport.connection import Connection
 from cove._transport.data import DataPlane
 from cove._transport.retry import Attempts
 from cove.exception import AuthError, ConnectionError, Error, ServiceError, from_code
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # half a second to import, and only transfers need it
     import aiohttp
+    import yarl
 
 R = TypeVar("R")
 Kind = Literal["file", "archive"]
+Query = Mapping[str, str | bytes]
+"""Parameters; a path is bytes, whatever bytes it has."""
 
 PIECE_BYTES: Final = 256 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 
 
-async def put(
-    connection: Connection, plane: DataPlane, kind: Kind, query: Mapping[str, str], body: Callable[[], AsyncIterator[bytes]]
-) -> None:
+async def put(connection: Connection, plane: DataPlane, kind: Kind, query: Query, body: Callable[[], AsyncIterator[bytes]]) -> None:
     """Send a file or archive; ``body`` gives it from its start, once per attempt.
 
     Raises:  Error: what the server answered. Also whatever ``body`` raises.
@@ -32,7 +34,7 @@ async def put(
     async def attempt(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
         source = _Body(body())
         try:
-            async with session.put(url, params=query, headers=headers, data=source.pieces()) as response:
+            async with session.put(_url(url, query), headers=headers, data=source.pieces()) as response:
                 await _check(response)
         except Exception as error:
             raise source.error or error from None
@@ -44,7 +46,7 @@ async def get(
     connection: Connection,
     plane: DataPlane,
     kind: Kind,
-    query: Mapping[str, str],
+    query: Query,
     receive: Callable[[AsyncIterator[bytes]], Awaitable[None]],
 ) -> None:
     """Fetch a file or archive; ``receive`` gets it from its start, once per attempt.
@@ -53,7 +55,7 @@ async def get(
     """
 
     async def attempt(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
-        async with session.get(url, params=query, headers=headers) as response:
+        async with session.get(_url(url, query), headers=headers) as response:
             await _check(response)
             await receive(response.content.iter_chunked(PIECE_BYTES))
 
@@ -105,6 +107,12 @@ async def _repeat(
                 break
         if not isinstance(error, AuthError):
             await attempts.pause(error)
+
+
+def _url(base: str, query: Query) -> yarl.URL:
+    import yarl
+
+    return yarl.URL(f"{base}?{urlencode(query, quote_via=quote)}", encoded=True)
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

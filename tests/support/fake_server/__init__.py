@@ -74,7 +74,7 @@ class FakeServer:
     async def _start_http(self) -> None:
         application = web.Application(client_max_size=2**40)
         BulkRoutes(self.world).add_to(application)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, lingering_time=0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.http_port)
         await site.start()

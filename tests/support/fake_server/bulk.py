@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -27,7 +28,7 @@ class BulkRoutes:
 
     async def get_file(self, request: web.Request) -> web.StreamResponse:
         sandbox = self._sandbox(request, "get_file")
-        content = sandbox.files.get(request.query["path"].encode())
+        content = sandbox.files.get(_query(request, "path"))
         if content is None:
             raise failed(errno.ENOENT)
         return await self._send(request, bytes(content))
@@ -38,14 +39,14 @@ class BulkRoutes:
 
     async def put_file(self, request: web.Request) -> web.Response:
         sandbox = self._sandbox(request, "put_file")
-        path, content = request.query["path"].encode(), await request.read()
+        path, content = _query(request, "path"), await request.read()
         sandbox.files[path] = bytearray(content)
-        sandbox.modes[path] = int(request.query["mode"], 8)
+        sandbox.modes[path] = int(_query(request, "mode"), 8)
         return web.json_response({"bytes": len(content)})
 
     async def put_archive(self, request: web.Request) -> web.Response:
         self._sandbox(request, "put_archive")
-        self.world.uploaded[request.query["path"]] = await request.read()
+        self.world.uploaded[_query(request, "path").decode()] = await request.read()
         return web.json_response({"members": 1})
 
     async def _send(self, request: web.Request, content: bytes) -> web.StreamResponse:
@@ -64,12 +65,18 @@ class BulkRoutes:
         return response
 
     def _sandbox(self, request: web.Request, name: str) -> Sandbox:
-        self.world.calls[name] += 1
+        self.world.count(name)
         faults = self.world.fail_next.get(name)
         if faults:
             raise faults.pop(0)
         check_bearer(self.world, request.headers.get("Authorization"))
         return self.world.sandboxes[request.match_info["sandbox_id"]]
+
+
+def _query(request: web.Request, name: str) -> bytes:
+    """A parameter as the bytes it is: aiohttp gives only UTF-8."""
+    (value,) = parse_qs(request.rel_url.raw_query_string, errors="surrogateescape")[name]
+    return value.encode("utf-8", "surrogateescape")
 
 
 @web.middleware

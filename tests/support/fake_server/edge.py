@@ -32,7 +32,7 @@ def check_bearer(world: World, authorization: str | bytes | None) -> None:
 
 
 def _admit(servicer: Servicer, name: str, context: Any) -> None:
-    servicer.world.calls[name] += 1
+    servicer.world.count(name)
     faults = servicer.world.fail_next.get(name)
     if faults:
         raise faults.pop(0)

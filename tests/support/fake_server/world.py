@@ -133,6 +133,7 @@ class World:
         self.node_address = ""
         self.node_http_url = ""
         self.calls: Counter[str] = Counter()
+        self._called = Change()
         self.chunk_bytes = 64 * 1024
         self.cut_after: int | None = None
         self.end_early = False
@@ -150,6 +151,16 @@ class World:
     def expire_tokens(self) -> None:
         """Every access token given so far is no longer good."""
         self._token += 1
+
+    def count(self, method: str) -> None:
+        """Note a call."""
+        self.calls[method] += 1
+        self._called.tell()
+
+    async def until_called(self, method: str) -> None:
+        """Return once ``method`` was called at least once."""
+        while not self.calls[method]:
+            await self._called.wait()
 
     def access(self) -> common_pb2.Access:
         return common_pb2.Access(grpc_address=self.node_address, http_url=self.node_http_url, token=self.token)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ _BYTES = st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     ends = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(ends)]
 
 
 @given(data=_BYTES, cuts=st.lists(st.integers(0, 1000), max_size=20))

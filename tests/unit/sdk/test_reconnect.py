@@ -46,8 +46,7 @@ async def test_output_survives_the_death_of_the_daemon_in_mid_stream(server: Fak
 async def test_wait_survives_the_death_of_the_daemon(server: FakeServer, sandbox: _Sandbox, world: World) -> None:
     process = await sandbox.exec("script")
     waiting = asyncio.ensure_future(process.wait())
-    while not world.calls["ProcessWait"]:
-        await asyncio.sleep(0.01)
+    await world.until_called("ProcessWait")
     await server.stop()
     await asyncio.sleep(0.2)
     assert not waiting.done()
