@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ _SHARE: Final = 0.8
 """Of the free space, for a pool whose size nobody gave."""
 
 _MKFS_TIMEOUT_S: Final = 120
+_RELEASE_TIMEOUT_S: Final = 10.0
+_RELEASE_POLL_S: Final = 0.01
 _OPTIONS: Final = "nodatasum,discard=async"
 """No checksums of contents: faster, and no file outlives its sandbox here. Freed blocks go back to the host in the background."""
 
@@ -95,14 +98,25 @@ def ensure_quota(fd: int, filesystem: uuid.UUID, *, simple: bool) -> None:
     btrfs.enable_quota(fd, simple=False)
 
 
-def unmount(path: Path) -> None:
-    """Raises: ConflictError: something in it is open or mounted."""
+def unmount(path: Path, file: Path) -> None:
+    """Unmount the pool and wait until ``file`` is let go of. Idempotent.
+
+    Programs that start just then in mount namespaces of their own (runsc does) hold a copy of every mount for some milliseconds.
+
+    Raises:  ConflictError: something in it is open or mounted, or a process elsewhere still holds it after ``_RELEASE_TIMEOUT_S``.
+    """
     try:
         kernel.unmount_all(path)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
         raise ConflictError("The storage pool is in use.", remedy="Remove the sandboxes first.", retryable=True) from error
+    deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+    while loop.is_attached(file):
+        if time.monotonic() > deadline:
+            remedy = "Look for it in /proc/*/mountinfo."
+            raise ConflictError(f"{path} is unmounted here, but another mount namespace holds it.", remedy=remedy, retryable=True)
+        time.sleep(_RELEASE_POLL_S)
 
 
 def filesystem_id(fd: int, path: Path) -> uuid.UUID:

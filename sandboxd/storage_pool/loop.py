@@ -41,12 +41,18 @@ def backing_file(device: str) -> Path | None:
         return None
 
 
+def is_attached(file: Path) -> bool:
+    """Whether ``file`` has a loop device: one clears itself only some time after the last use has ended."""
+    return _device_of(file) is not None
+
+
 def _existing(file: Path) -> tuple[Path, int] | None:
-    for entry in Path("/sys/block").glob("loop*"):
-        if backing_file(entry.name) == file:
-            device = Path("/dev", entry.name)
-            return device, os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    return None
+    device = _device_of(file)
+    return (device, os.open(device, os.O_RDWR | os.O_CLOEXEC)) if device else None
+
+
+def _device_of(file: Path) -> Path | None:
+    return next((Path("/dev", entry.name) for entry in Path("/sys/block").glob("loop*") if backing_file(entry.name) == file), None)
 
 
 def _configure(file: Path) -> tuple[Path, int]:

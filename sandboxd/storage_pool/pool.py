@@ -128,10 +128,10 @@ class StoragePool:
     async def close(self) -> None:
         """Unmount the pool; its contents stay. Idempotent.
 
-        Raises:  ConflictError: a sandbox's root file system or an open file still uses it.
+        Raises:  ConflictError: a sandbox's root file system, an open file or another mount namespace still uses it.
         """
         if self._file is not None:
-            await asyncio.to_thread(filesystem.unmount, self.path)
+            await asyncio.to_thread(filesystem.unmount, self.path, self._file)
 
     def _subvolume_id(self, name: str) -> int:
         with filesystem.directory(self._sandboxes / name) as fd:

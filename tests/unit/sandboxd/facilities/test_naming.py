@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cove.exception import InvalidError
@@ -28,11 +28,13 @@ def test_sandbox_ids_that_are_refused(bad: str) -> None:
         check_sandbox_id(bad)
 
 
+@settings(deadline=None)  # a busy machine
 @given(instances)
 def test_the_largest_pool_fits_an_interface_name(instance: str) -> None:
     assert len(f"{interface_prefix(check_instance(instance))}16383") <= MAX_INTERFACE_NAME
 
 
+@settings(deadline=None)  # a busy machine
 @given(instances, instances)
 def test_no_prefix_begins_another_instances_prefix(one: str, other: str) -> None:
     if one != other:

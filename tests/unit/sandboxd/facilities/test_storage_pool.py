@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,37 @@ async def test_a_pool_in_use_is_not_closed(pool: StoragePool, sandbox_id: Sandbo
     assert pool.list_() == {sandbox_id}
 
 
+@pytest.fixture
+def another_mount_namespace() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a process with a copy of every mount there is then; it ends when its input does."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> subprocess.Popen[bytes]:
+            argv = ["unshare", "--mount", "sh", "-c", "echo ready; exec cat"]
+            process = stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            return process
+
+        yield start
+
+
+async def test_closing_waits_for_other_mount_namespaces(
+    state_dir: Path,
+    instance: str,
+    another_mount_namespace: Callable[[], subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = await StoragePool.open(state_dir, instance=instance, size_bytes=POOL_BYTES)
+    holder = another_mount_namespace()
+    with monkeypatch.context() as patched, pytest.raises(ConflictError, match="another mount namespace"):
+        patched.setattr(filesystem, "_RELEASE_TIMEOUT_S", 0.05)
+        await pool.close()
+    holder.communicate()
+    await pool.close()
+    assert not loop.is_attached(state_dir / "pool.btrfs")
+
+
 async def test_two_hundred_uppers_leave_nothing(pool: StoragePool) -> None:
     for sandbox in ids(200):
         upper = pool.create_upper(sandbox, MIB)
@@ -249,4 +281,5 @@ def test_one_file_never_gets_two_loop_devices(tmp_path: Path) -> None:
         assert loop.backing_file(str(first)) == file
         with loop.attached(file) as second:
             assert first == second
-    assert str(file) not in subprocess.run(["losetup", "--list"], capture_output=True, text=True, check=True).stdout
+        assert loop.is_attached(file)
+    assert not loop.is_attached(file)
