@@ -28,9 +28,9 @@ EXIT_S: Final = 5.0
 
 
 class _Call(Generic[R]):
-    """A coroutine on its way through the loop. ``wake`` is called there when it is done."""
+    """A coroutine on its way through the loop."""
 
-    __slots__ = ("_coroutine", "_task", "_wake")
+    __slots__ = ("_coroutine", "_task")
 
     def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
         self._coroutine = coroutine
@@ -50,11 +50,23 @@ class _Call(Generic[R]):
         """What the coroutine returned or raised, once it is done."""
         assert self._task is not None
         if self._task.cancelled():
-            raise ClientClosed("The call was cancelled because the program ends.")
+            raise ClientClosed("The call was cancelled.")
         return self._task.result()
 
     def _done(self, task: asyncio.Task[R]) -> None:
+        """Tell the caller. Not when the program ends: who waits then is a daemon thread, and would only print that it was interrupted."""
+        if not _Ending.begun:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the caller go on."""
         raise NotImplementedError
+
+
+class _Ending:
+    """Whether the interpreter is about to end."""
+
+    begun = False
 
 
 class _ThreadCall(_Call[R]):
@@ -67,7 +79,7 @@ class _ThreadCall(_Call[R]):
         self.finished = threading.Lock()
         self.finished.acquire()
 
-    def _done(self, task: asyncio.Task[R]) -> None:
+    def wake(self) -> None:
         self.finished.release()
 
 
@@ -89,7 +101,7 @@ class _LoopCall(_Call[R]):
                 return
         await self._caller
 
-    def _done(self, task: asyncio.Task[R]) -> None:
+    def wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # the caller's loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._tell)
 
@@ -173,6 +185,7 @@ class Bridge:
         if loop is None or thread is None or self._unusable is not None:
             return
         self._unusable = ClientClosed("The program ends: cove can no longer be used.")
+        _Ending.begun = True
         loop.call_soon_threadsafe(lambda: loop.create_task(_finish(loop)))
         thread.join(EXIT_S)
 

@@ -10,7 +10,7 @@ from cove.exception import InvalidError
 _LINE: Final = re.compile(
     r"""
     [ \t]* (?:export[ \t]+)? (?P<name>[A-Za-z_][A-Za-z0-9_.]*) [ \t]* = [ \t]*
-    (?: '(?P<single>[^']*)' | "(?P<double>(?:[^"\\]|\\.)*)" | (?P<plain>[^\n]*?) )
+    (?: '(?P<single>[^']*)' | "(?P<double>(?:[^"\\]|\\.)*)" | (?P<plain>(?!['"])[^\n]*?) )
     [ \t]* (?:(?<=[\s'"])\#[^\n]*)? (?:\r?\n|\Z)
     """,
     re.VERBOSE | re.DOTALL,

@@ -62,14 +62,15 @@ def write(path: Path, profiles: Mapping[str, Profile]) -> None:
     for name, values in profiles.items():
         lines = [f"{_key(key)} = {_literal(value)}\n" for key, value in values.items()]
         tables.append(f"[{_key(name)}]\n" + "".join(lines))
+    target = path.resolve()  # a link, to a directory of dotfiles say, stays one
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write("\n".join(tables))
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
+            Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink()
             raise
