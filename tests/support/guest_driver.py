@@ -235,6 +235,16 @@ class Driver:
                 return waiting.popleft()
         return self._next_frame(time.monotonic() + timeout_s)
 
+    def opened(self, timeout_s: float = 15) -> int:
+        """The next stream that the guest opens; its OPEN is still to be received."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for stream, frames in self._frames.items():
+                if frames and frames[0].kind == OPEN:
+                    return stream
+            frame = self._next_frame(deadline)
+            self._frames[frame.stream].append(frame)
+
     def silent(self, for_s: float) -> bool:
         """Whether nothing at all came in the given time."""
         try:
@@ -285,9 +295,9 @@ class Driver:
         self.send(OPEN, stream, kind, payload=payload)
         return stream
 
-    def reply(self, stream: int) -> Fields:
+    def reply(self, stream: int, timeout_s: float = 15) -> Fields:
         """The stream's REPLY. Raises: GuestFailure."""
-        frame = self.receive(stream)
+        frame = self.receive(stream, timeout_s)
         assert frame.kind == REPLY, frame
         fields = Fields(frame.payload)
         (number,) = fields.take("I")

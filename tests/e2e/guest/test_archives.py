@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.guest_driver import Driver, GuestFailure
+from tests.support.guest_driver import CALL, Driver, GuestFailure, text
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -201,11 +201,16 @@ def test_sparse_files_are_refused_rather_than_spoiled(driver: Driver, scratch: s
 
 
 @pytest.mark.timeout(120)
-def test_a_hundred_thousand_members(driver: Driver, scratch: str) -> None:
+def test_a_hundred_thousand_members(driver: Driver) -> None:
+    """In memory: what is tried is the guest, not the disk. Others get their turn meanwhile, and it all goes again."""
+    place = "/dev/shm/cove-many"
     members = [member(f"d{number // 1000}/{number}", b"%d" % number) for number in range(100_000)]
-    assert driver.extract(scratch, archive(*members, format_=tarfile.USTAR_FORMAT)) == 100_000
-    assert driver.read_file(f"{scratch}/d99/99999") == b"99999"
-    assert driver.shell(f"find {scratch} -type f | wc -l") == "100000\n"
+    assert driver.extract(place, archive(*members, format_=tarfile.USTAR_FORMAT)) == 100_000
+    assert driver.read_file(f"{place}/d99/99999") == b"99999"
+    assert driver.shell(f"find {place} -type f | wc -l", timeout_s=30) == "100000\n"
+    removal = driver.open(CALL, b"\x04" + text(place) + b"\x01")
+    driver.ping()
+    driver.reply(removal, timeout_s=60)
 
 
 def unpacked(data: bytes) -> dict[str, tuple[tarfile.TarInfo, bytes]]:

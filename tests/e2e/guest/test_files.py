@@ -214,7 +214,7 @@ def test_removal_and_listing_let_others_through(driver: Driver, scratch: str) ->
 
 def test_calls_with_malformed_arguments(driver: Driver) -> None:
     for operation in range(1, 15):
-        for arguments in [b"\xff\xff\xff\xff", text("/x") + bytes(64)]:
+        for arguments in [b"\xff\xff\xff", text("/x") + bytes(64)]:
             assert refused(driver, operation, arguments) == errno.EINVAL, operation
 
 
@@ -231,7 +231,7 @@ def test_written_files_come_back(driver: Driver, scratch: str) -> None:
 
 
 def test_replacing_keeps_mode_and_owner_and_follows_links(driver: Driver, scratch: str) -> None:
-    driver.shell(f"cd {scratch}; echo old > file; chmod 4711 file; chown 12:34 file; ln -s file link; ln -s dangling/new broken; mkdir dangling")
+    driver.shell(f"cd {scratch}; echo old > file; chown 12:34 file; chmod 4711 file; ln -s file link; ln -s dangling/new broken; mkdir dangling")
     driver.write_file(f"{scratch}/link", b"new", 0o600)
     stat = driver.stat(f"{scratch}/file")[0]
     assert (stat.mode, stat.uid, stat.gid) == (0o104711, 12, 34)

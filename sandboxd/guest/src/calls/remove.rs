@@ -8,7 +8,7 @@ use crate::output::{Failure, Output};
 use crate::paths::{absolute, as_path, display};
 use crate::stream::{Outcome, Stream};
 use crate::sys::directory::Directory;
-use crate::sys::errno::EINVAL;
+use crate::sys::errno::{EINVAL, ENOTEMPTY};
 use crate::sys::fd;
 use crate::sys::file::{stat_at, HERE};
 use std::ffi::CString;
@@ -17,6 +17,9 @@ use std::io;
 
 /// Entries removed before others get their turn.
 const SLICE: usize = 64;
+
+/// Directories that somebody fills while they are emptied are gone through again, this often in all.
+const PATIENCE: u32 = 100;
 
 /// A directory being emptied, and its name in the one before.
 struct Level {
@@ -28,6 +31,8 @@ struct Remove {
     stream: u32,
     path: CString,
     levels: Vec<Level>,
+    /// How often a directory may turn out not to be empty in the end.
+    patience: u32,
 }
 
 pub fn start(stream: u32, reader: &mut Reader<'_>, out: &mut Output) -> Answer {
@@ -40,7 +45,7 @@ pub fn start(stream: u32, reader: &mut Reader<'_>, out: &mut Output) -> Answer {
     if stat.is_directory() && recursive {
         let directory = Directory::open_at(HERE, &path, false).map_err(failure(&path))?;
         let levels = vec![Level { directory, name: path.clone() }];
-        return Ok(Some(Box::new(Remove { stream, path, levels })));
+        return Ok(Some(Box::new(Remove { stream, path, levels, patience: PATIENCE })));
     }
     let removed = if stat.is_directory() { fs::remove_dir(as_path(&path)) } else { fs::remove_file(as_path(&path)) };
     removed.map_err(failure(&path))?;
@@ -88,7 +93,16 @@ impl Remove {
             None => return Ok(()),
         };
         let parent = self.levels.last().map_or(HERE, |level| level.directory.fd());
-        fd::remove_directory_at(parent, &name)
+        match fd::remove_directory_at(parent, &name) {
+            Err(error) if error.raw_os_error() == Some(ENOTEMPTY) && self.patience > 0 => {
+                self.patience -= 1;
+                let directory = Directory::open_at(parent, &name, false)?;
+                self.levels.push(Level { directory, name });
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.levels.is_empty() => Ok(()),
+            result => result,
+        }
     }
 }
 

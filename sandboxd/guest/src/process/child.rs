@@ -6,9 +6,10 @@ use super::stdout::Stdout;
 use crate::fields::Writer;
 use crate::frame::{kind, Header};
 use crate::output::Output;
-use crate::sys::ffi::SIGKILL;
+use crate::sys::ffi::{SIGKILL, SIGWINCH};
 use crate::sys::poll::{Poller, Source};
 use crate::sys::process::{self, Ending};
+use crate::sys::terminal;
 use crate::trees::Trees;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -184,6 +185,22 @@ impl Process {
     pub fn signal_tree(&self, signal: i32, trees: &Trees) {
         for pid in trees.members(self.key, self.pid) {
             drop(process::kill(pid, signal));
+        }
+    }
+
+    /// Sets the size of the terminal and tells those who look at it.
+    pub fn resize(&self, rows: u16, columns: u16, trees: &Trees) {
+        let terminal = match self.stdin.terminal() {
+            Some(terminal) => terminal,
+            None => return,
+        };
+        if let Err(error) = terminal::resize(terminal, rows, columns) {
+            crate::log!("resize: {error}");
+        }
+        // A second SIGWINCH does no harm, nor does one to those in the background: by default it is ignored.
+        match terminal::foreground(terminal) {
+            Ok(group) if group > 0 => drop(process::kill(-group, SIGWINCH)),
+            _ => self.signal_tree(SIGWINCH, trees),
         }
     }
 

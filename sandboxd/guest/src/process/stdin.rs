@@ -6,7 +6,7 @@ use crate::sys::poll::{Watched, OUT};
 use crate::sys::{fd, terminal};
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::io::AsRawFd;
+use std::os::unix::io::{AsRawFd, RawFd};
 
 /// Most bytes kept for a process that does not read: after a reset the host may count its window from what was taken, so more than one
 /// window can gather.
@@ -130,12 +130,9 @@ impl Stdin {
         out.ack(stream, 0, self.acknowledged, self.acknowledged + INITIAL_WINDOW);
     }
 
-    pub fn resize(&self, rows: u16, columns: u16) {
-        if let (Some(pipe), true) = (&self.pipe, self.is_terminal) {
-            if let Err(error) = terminal::resize(pipe.as_raw_fd(), rows, columns) {
-                crate::log!("resize: {error}");
-            }
-        }
+    /// The terminal, while it is open.
+    pub fn terminal(&self) -> Option<RawFd> {
+        self.pipe.as_ref().filter(|_| self.is_terminal).map(AsRawFd::as_raw_fd)
     }
 }
 

@@ -125,8 +125,8 @@ impl Table {
             CONTROL_RESIZE => {
                 let (rows, columns) = (reader.u16()?, reader.u16()?);
                 reader.end()?;
-                if let Some(process) = self.of_stream(header.stream) {
-                    process.stdin.resize(rows, columns);
+                if let Some(process) = self.key_of_stream.get(&header.stream).and_then(|key| self.processes.get(key)) {
+                    process.resize(rows, columns, &self.trees);
                 }
             }
             _ => return Err(Malformed),

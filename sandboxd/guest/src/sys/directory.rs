@@ -1,10 +1,24 @@
 //! Reading directories by descriptor, so that a path swapped under our hands leads nowhere else.
 
-use super::fd::open_at;
-use super::ffi;
+use super::{errno, fd, ffi, file};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::unix::io::{IntoRawFd, RawFd};
+use std::os::unix::io::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+
+const READ_DIRECTORY: i32 = ffi::O_RDONLY | ffi::O_DIRECTORY;
+
+/// Opens what is a directory itself, not a link to one (ELOOP) nor anything else (ENOTDIR).
+///
+/// gVisor follows links in spite of O_NOFOLLOW when O_DIRECTORY is given with it, so what the name stands for is looked at first, in a way
+/// that opens nothing, and then opened by the name that no directory gives to anything else.
+pub fn open_real_at(directory: RawFd, path: &CStr) -> io::Result<OwnedFd> {
+    let found = fd::open_at(directory, path, ffi::O_PATH | ffi::O_NOFOLLOW)?;
+    let stat = file::stat(found.as_raw_fd())?;
+    if stat.is_directory() {
+        return fd::open_at(found.as_raw_fd(), CStr::from_bytes_with_nul(b".\0").unwrap_or_default(), READ_DIRECTORY);
+    }
+    Err(io::Error::from_raw_os_error(if stat.is_link() { errno::ELOOP } else { errno::ENOTDIR }))
+}
 
 /// An open directory and the place reached in it.
 pub struct Directory {
@@ -14,8 +28,7 @@ pub struct Directory {
 impl Directory {
     /// Opens a directory below another one; a symbolic link is followed only if told so.
     pub fn open_at(directory: RawFd, path: &CStr, follow: bool) -> io::Result<Directory> {
-        let no_follow = if follow { 0 } else { ffi::O_NOFOLLOW };
-        let fd = open_at(directory, path, ffi::O_RDONLY | ffi::O_DIRECTORY | no_follow)?.into_raw_fd();
+        let fd = if follow { fd::open_at(directory, path, READ_DIRECTORY) } else { open_real_at(directory, path) }?.into_raw_fd();
         // SAFETY: the descriptor is open and handed over to the stream.
         let stream = unsafe { ffi::fdopendir(fd) };
         if stream.is_null() {

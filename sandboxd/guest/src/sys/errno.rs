@@ -11,6 +11,7 @@ pub const EINVAL: i32 = 22;
 pub const EMFILE: i32 = 24;
 pub const ENAMETOOLONG: i32 = 36;
 pub const ENOSYS: i32 = 38;
+pub const ENOTEMPTY: i32 = 39;
 pub const ELOOP: i32 = 40;
 pub const ECONNREFUSED: i32 = 111;
 pub const EINPROGRESS: i32 = 115;

@@ -5,6 +5,7 @@ use std::os::raw::{c_char, c_int, c_uint, c_ulong, c_void};
 pub const O_RDONLY: c_int = 0;
 pub const O_WRONLY: c_int = 1;
 pub const O_RDWR: c_int = 2;
+pub const O_PATH: c_int = 0o10_000_000;
 pub const O_CREAT: c_int = 0o100;
 pub const O_EXCL: c_int = 0o200;
 pub const O_NOCTTY: c_int = 0o400;
@@ -36,6 +37,7 @@ pub const EPOLL_CTL_DEL: c_int = 2;
 pub const EPOLL_CTL_MOD: c_int = 3;
 
 pub const SIGKILL: c_int = 9;
+pub const SIGWINCH: c_int = 28;
 pub const SIGPIPE: c_int = 13;
 pub const SIGCHLD: c_int = 17;
 pub const SIG_DFL: usize = 0;
@@ -60,6 +62,7 @@ pub const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 pub const MNT_DETACH: c_int = 2;
 
 pub const TIOCSCTTY: c_ulong = 0x540E;
+pub const TIOCGPGRP: c_ulong = 0x540F;
 pub const TIOCSWINSZ: c_ulong = 0x5414;
 pub const TIOCSPTLCK: c_ulong = 0x4004_5431;
 pub const TIOCGPTN: c_ulong = 0x8004_5430;

@@ -28,7 +28,15 @@ fn path(text: String) -> io::Result<CString> {
     Ok(CString::new(text)?)
 }
 
-/// Sets the size, of either side; the foreground processes get SIGWINCH.
+/// The process group in the foreground, if the kernel tells it to one who is not of its session.
+pub fn foreground(terminal: RawFd) -> io::Result<i32> {
+    let mut group = 0_i32;
+    // SAFETY: the int lives across the call.
+    check(unsafe { ffi::ioctl(terminal, ffi::TIOCGPGRP, &mut group) })?;
+    Ok(group)
+}
+
+/// Sets the size, of either side. Linux, but not gVisor, then sends SIGWINCH to the foreground.
 pub fn resize(terminal: RawFd, rows: u16, columns: u16) -> io::Result<()> {
     let size = ffi::WindowSize { rows, columns, x_pixels: 0, y_pixels: 0 };
     // SAFETY: the structure lives across the call.

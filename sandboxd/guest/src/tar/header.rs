@@ -42,10 +42,10 @@ pub fn decode(block: &[u8; BLOCK]) -> Result<Raw, TarError> {
     Ok(Raw { type_byte, member: Member { kind: kind(type_byte, &member.name), ..member } })
 }
 
-/// A file whose name ends in a slash is how archives older than ustar tell a directory.
+/// A file whose name ends in a slash is how archives older than ustar tell a directory; in newer ones the name may just be cut there.
 fn kind(type_byte: u8, name: &[u8]) -> Kind {
     match type_byte {
-        b'0' | 0 if name.ends_with(b"/") => Kind::Directory,
+        0 if name.ends_with(b"/") => Kind::Directory,
         b'0' | 0 | b'7' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::SymbolicLink,

@@ -249,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_cut_at_a_slash_is_no_directory() {
+        let name = [&[b'x'; 99][..], b"/", b"file"].concat();
+        let mut bytes = Vec::new();
+        writer::append_header(&mut bytes, &member(&name, Kind::File, 3));
+        assert_eq!(Parser::new().next(&mut &bytes[..]), Ok(Some(Part::Member(member(&name, Kind::File, 3)))));
+    }
+
+    #[test]
     fn monstrous_extensions_and_noise_are_refused() {
         let huge = header::encode(&member(b"x", Kind::File, MOST_EXTENSION + 1), b'x');
         assert!(parse(&huge, 512).is_err());

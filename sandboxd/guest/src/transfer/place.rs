@@ -1,12 +1,14 @@
 //! Where members of an archive go: directories opened one component at a time, so that no link, old or new, leads out.
 
-use crate::sys::errno::{EINVAL, ELOOP, ENOENT, ENOTDIR};
-use crate::sys::{fd, ffi};
+use crate::sys::directory::open_real_at;
+use crate::sys::errno::{EINVAL, ELOOP};
+use crate::sys::fd;
 use crate::tar::path::{below, split};
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 const MOST_LINKS: usize = 40;
 const DIRECTORY_MODE: u32 = 0o755;
@@ -14,14 +16,14 @@ const DIRECTORY_MODE: u32 = 0o755;
 /// The directory an archive is unpacked into.
 pub struct Place {
     path: Vec<u8>,
-    root: OwnedFd,
+    root: Rc<OwnedFd>,
     /// The directory used last: members mostly come directory by directory.
-    last: Option<(Vec<Vec<u8>>, OwnedFd)>,
+    last: Option<(Vec<Vec<u8>>, Rc<OwnedFd>)>,
 }
 
 impl Place {
     pub fn new(path: &[u8], root: OwnedFd) -> Place {
-        Place { path: path.to_vec(), root, last: None }
+        Place { path: path.to_vec(), root: Rc::new(root), last: None }
     }
 
     /// The absolute path.
@@ -30,16 +32,17 @@ impl Place {
     }
 
     /// Opens a directory below, following links that stay inside; missing directories are made.
-    pub fn directory(&mut self, parts: &[&[u8]]) -> io::Result<RawFd> {
+    pub fn directory(&mut self, parts: &[&[u8]]) -> io::Result<Rc<OwnedFd>> {
         if parts.is_empty() {
-            return Ok(self.root.as_raw_fd());
+            return Ok(self.root.clone());
         }
-        let known = matches!(&self.last, Some((last, _)) if last.len() == parts.len() && last.iter().zip(parts).all(|(a, b)| a == b));
-        if !known {
-            let found = self.walk(parts)?;
-            self.last = Some((parts.iter().map(|part| part.to_vec()).collect(), found));
+        match &self.last {
+            Some((last, directory)) if last == parts => return Ok(directory.clone()),
+            _ => (),
         }
-        Ok(self.last.as_ref().map_or(-1, |(_, directory)| directory.as_raw_fd()))
+        let found = Rc::new(self.walk(parts)?);
+        self.last = Some((parts.iter().map(|part| part.to_vec()).collect(), found.clone()));
+        Ok(found)
     }
 
     fn walk(&self, parts: &[&[u8]]) -> io::Result<OwnedFd> {
@@ -91,18 +94,12 @@ enum Entered {
 }
 
 fn enter(parent: RawFd, name: &CString) -> io::Result<Entered> {
-    let open = || fd::open_at(parent, name, ffi::O_RDONLY | ffi::O_DIRECTORY | ffi::O_NOFOLLOW);
-    let error = match open() {
-        Ok(directory) => return Ok(Entered::Directory(directory)),
-        Err(error) => error,
-    };
-    match error.raw_os_error() {
-        Some(ENOENT) => {
+    match open_real_at(parent, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fd::make_directory_at(parent, name, DIRECTORY_MODE)?;
-            open().map(Entered::Directory)
+            open_real_at(parent, name).map(Entered::Directory)
         }
-        // What is no link has no target; the first error tells more then.
-        Some(ELOOP | ENOTDIR) => fd::read_link_at(parent, name).map(Entered::Link).map_err(|_| error),
-        _ => Err(error),
+        Err(error) if error.raw_os_error() == Some(ELOOP) => fd::read_link_at(parent, name).map(Entered::Link),
+        result => result.map(Entered::Directory),
     }
 }

@@ -11,7 +11,8 @@ use crate::tar::{Kind, Member, TarError};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::io::{AsRawFd, RawFd};
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 /// A directory's time is set when nothing more is put into it.
 struct Dated {
@@ -64,7 +65,7 @@ impl Unpacker {
         }
         let name = CString::new(*name).map_err(|_| refuse(TarError("a name holds a NUL byte")))?;
         let made = match self.place.directory(parents) {
-            Ok(parent) => self.make(parent, &name, &member, &parts),
+            Ok(parent) => self.make(parent.as_raw_fd(), &name, &member, &parts),
             Err(error) => Err(error),
         };
         match made {
@@ -98,12 +99,11 @@ impl Unpacker {
     }
 
     /// Where a hard link's source lies; its name counts from the archive's root.
-    fn link_source(&mut self, target: &[u8]) -> io::Result<(std::os::unix::io::OwnedFd, CString)> {
+    fn link_source(&mut self, target: &[u8]) -> io::Result<(Rc<OwnedFd>, CString)> {
         let invalid = || io::Error::from_raw_os_error(EINVAL);
         let parts = components(target).map_err(|_| invalid())?;
         let (name, parents) = parts.split_last().ok_or_else(invalid)?;
-        let directory = fd::open_at(self.place.directory(parents)?, &CString::new(".")?, ffi::O_RDONLY | ffi::O_DIRECTORY)?;
-        Ok((directory, CString::new(*name)?))
+        Ok((self.place.directory(parents)?, CString::new(*name)?))
     }
 
     /// A directory that is there already gets the member's mode and owner.
@@ -111,8 +111,8 @@ impl Unpacker {
         match fd::make_directory_at(parent, name, member.mode) {
             Err(error) if error.raw_os_error() == Some(EEXIST) => {
                 let directory = self.place.directory(parts)?;
-                fd::change_mode(directory, member.mode)?;
-                fd::change_owner(directory, member.uid, member.gid)?;
+                fd::change_mode(directory.as_raw_fd(), member.mode)?;
+                fd::change_owner(directory.as_raw_fd(), member.uid, member.gid)?;
             }
             result => {
                 result?;
@@ -131,7 +131,7 @@ impl Unpacker {
                 None => return Ok(true),
             };
             let parts = components(&dated.name).unwrap_or_default();
-            let set = self.place.directory(&parts).and_then(|directory| fd::set_time(directory, dated.mtime_s));
+            let set = self.place.directory(&parts).and_then(|directory| fd::set_time(directory.as_raw_fd(), dated.mtime_s));
             set.map_err(|error| failure(&dated.name, &error))?;
         }
         Ok(self.directories.is_empty())

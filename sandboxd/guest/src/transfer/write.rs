@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 const FLAG_PARENTS: u8 = 1;
 const FLAG_APPEND: u8 = 2;
 const PARENT_MODE: u32 = 0o755;
+const SET_ID_BITS: u32 = 0o7000;
 const MOST_LINKS: usize = 40;
 /// Bytes the host may send ahead: they only wait in the pipe, since each frame is written at once.
 const WINDOW: u64 = 4 << 20;
@@ -40,6 +41,7 @@ struct FileWrite {
 struct Replacement {
     temporary: PathBuf,
     target: PathBuf,
+    mode: u32,
     placed: bool,
 }
 
@@ -105,16 +107,18 @@ impl Replacement {
         let stamp = crate::sys::poll::monotonic_ns();
         let temporary = target.with_file_name(format!(".cove-{stream}-{stamp}.part"));
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        let replacement = Replacement { temporary, target, placed: false };
+        let replacement = Replacement { temporary, target, mode, placed: false };
         if let Some(old) = old.filter(|old| (old.uid, old.gid) != (0, 0)) {
             fd::change_owner(file.as_raw_fd(), old.uid, old.gid)?;
-            // Changing the owner clears the set-id bits.
-            file.set_permissions(Permissions::from_mode(mode))?;
         }
         Ok((file, replacement))
     }
 
     fn place(mut self) -> io::Result<()> {
+        if self.mode & SET_ID_BITS != 0 {
+            // A change of owner clears them, and so does writing in gVisor.
+            fs::set_permissions(&self.temporary, Permissions::from_mode(self.mode))?;
+        }
         match fs::rename(&self.temporary, &self.target) {
             // A file that is itself a mount point, such as /etc/hosts, cannot be replaced.
             Err(error) if error.raw_os_error() == Some(EBUSY) => {
