@@ -113,8 +113,8 @@ class StoragePool:
         """Bytes that the sandbox's files take, unwritten ones included. Sub-millisecond. Raises: NotFoundError."""
         try:
             return btrfs.used_bytes(self._filesystem, self._subvolume_id(check_sandbox_id(sandbox_id)))
-        except FileNotFoundError:
-            raise NotFoundError(f"Sandbox {sandbox_id} has no files on this node.") from None
+        except FileNotFoundError as error:
+            raise NotFoundError(f"Sandbox {sandbox_id} has no files on this node.") from error
 
     def list_(self) -> frozenset[SandboxId]:
         """Every sandbox that has an upper, half-made ones included."""
