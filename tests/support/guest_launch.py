@@ -119,7 +119,8 @@ class RunscGuests:
         self._runsc = ["runsc", "--root", str(directory / "root"), "--network=none", "--overlay2=none", "--host-uds=none"]
 
     @contextlib.contextmanager
-    def guest(self, *, memory_bytes: int = 1 << 30) -> Iterator[LaunchedGuest]:
+    def guest(self, *, memory_bytes: int = 1 << 30, driver: type[Driver] = Driver) -> Iterator[LaunchedGuest]:
+        """One started container, greeted."""
         sandbox_id = f"sb-{secrets.token_hex(6)}"
         bundle = self._directory / sandbox_id
         bundle.mkdir(parents=True)
@@ -133,9 +134,9 @@ class RunscGuests:
             os.close(stdout)
             try:
                 self._quiet("start", sandbox_id)
-                driver = Driver(fifos.to_guest, fifos.from_guest)
-                driver.greet()
-                yield LaunchedGuest(driver, bundle / "stderr", contained=True)
+                host = driver(fifos.to_guest, fifos.from_guest)
+                host.greet()
+                yield LaunchedGuest(host, bundle / "stderr", contained=True)
             finally:
                 self._quiet("delete", "--force", sandbox_id)
 

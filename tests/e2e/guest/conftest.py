@@ -43,7 +43,10 @@ def runsc_guest(runsc_guests: RunscGuests) -> Iterator[LaunchedGuest]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("runsc", marks=[pytest.mark.needs_root, pytest.mark.needs_runsc]), pytest.param("plain", marks=pytest.mark.needs_root)],
+    params=[
+        pytest.param("runsc", marks=[pytest.mark.needs_root, pytest.mark.needs_runsc]),
+        pytest.param("plain", marks=pytest.mark.needs_root),
+    ],
 )
 def guest(request: pytest.FixtureRequest, binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchedGuest]:
     """One guest of either kind for the tests of a module."""

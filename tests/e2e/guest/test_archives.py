@@ -71,7 +71,12 @@ def test_names_too_long_for_a_header(driver: Driver, scratch: str) -> None:
 def test_what_is_there_is_replaced_but_not_directories(driver: Driver, scratch: str) -> None:
     driver.shell(f"cd {scratch}; echo old > file; ln -s /etc/passwd link; mkdir -m 700 dir dir/sub; echo keep > dir/keep; ln file other")
     driver.extract(scratch, archive(member("file", b"new"), member("link", b"no link"), member("dir", type=tarfile.DIRTYPE, mode=0o755)))
-    assert [driver.read_file(f"{scratch}/{name}") for name in ("file", "link", "dir/keep", "other")] == [b"new", b"no link", b"keep\n", b"old\n"]
+    assert [driver.read_file(f"{scratch}/{name}") for name in ("file", "link", "dir/keep", "other")] == [
+        b"new",
+        b"no link",
+        b"keep\n",
+        b"old\n",
+    ]
     assert driver.stat(f"{scratch}/dir")[0].mode == 0o040755
     with pytest.raises(GuestFailure) as raised:
         driver.extract(scratch, archive(member("dir", b"file")))
@@ -186,7 +191,9 @@ def cut_short(data: bytes) -> bytes:
     ],
 )
 def test_spoiled_archives_are_refused(driver: Driver, scratch: str, spoil: Callable[[bytes], bytes]) -> None:
-    good = cut_short(archive(member("a", b"x" * 300), member("b", b"y"), format_=tarfile.USTAR_FORMAT).rstrip(b"\0").ljust(4 * 512, b"\0")) + bytes(1024)
+    good = cut_short(
+        archive(member("a", b"x" * 300), member("b", b"y"), format_=tarfile.USTAR_FORMAT).rstrip(b"\0").ljust(4 * 512, b"\0")
+    ) + bytes(1024)
     with pytest.raises(GuestFailure) as raised:
         driver.extract(scratch, spoil(good))
     assert raised.value.errno == errno.EINVAL
@@ -223,7 +230,10 @@ def test_a_directory_becomes_an_archive_that_others_read(driver: Driver, scratch
     driver.write_file(f"{scratch}/t/big", big, 0o640, parents=True)
     long = "/".join(["l" * 200] * 3)
     driver.write_file(f"{scratch}/t/{long}", b"deep", parents=True)
-    driver.shell(f"cd {scratch}/t; ln big hard; ln -s ../nowhere link; mkdir empty; chmod 1777 empty; chown 3000000:12 big; mkfifo fifo; touch -d @1500000000 big")
+    driver.shell(
+        f"cd {scratch}/t; ln big hard; ln -s ../nowhere link; mkdir empty; chmod 1777 empty; "
+        "chown 3000000:12 big; mkfifo fifo; touch -d @1500000000 big"
+    )
     found = unpacked(driver.archive(f"{scratch}/t"))
     first = long.split("/")[0]
     assert list(found)[:5] == ["big", "empty", "hard", "link", first]
@@ -238,10 +248,14 @@ def test_a_directory_becomes_an_archive_that_others_read(driver: Driver, scratch
 
 
 def test_there_and_back(driver: Driver, scratch: str) -> None:
-    driver.shell(f"mkdir -p {scratch}/from/a/b; cd {scratch}/from; seq 1 10000 > a/numbers; ln a/numbers a/b/same; ln -s numbers a/link; chmod 750 a")
+    driver.shell(
+        f"mkdir -p {scratch}/from/a/b; cd {scratch}/from; seq 1 10000 > a/numbers; ln a/numbers a/b/same; ln -s numbers a/link; chmod 750 a"
+    )
     driver.extract(f"{scratch}/to", driver.archive(f"{scratch}/from"))
     listing = "find . -printf '%p %y %m %s %l %n %Ts\\n' | grep -v '^[.] ' | sort"
-    assert driver.shell(f"cd {scratch}/to && {listing}").splitlines()[1:] == driver.shell(f"cd {scratch}/from && {listing}").splitlines()[1:]
+    assert (
+        driver.shell(f"cd {scratch}/to && {listing}").splitlines()[1:] == driver.shell(f"cd {scratch}/from && {listing}").splitlines()[1:]
+    )
 
 
 def test_archiving_what_cannot_be(driver: Driver, scratch: str) -> None:

@@ -12,7 +12,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.guest_driver import ACK, API, CLOSE, DATA, DIAL, EOF, EVENT, FILE_READ, OPEN, REPLY, WATCH, Driver, Exec, Fields, GuestFailure, text
+from tests.support.guest_driver import (
+    ACK,
+    API,
+    CLOSE,
+    DATA,
+    DIAL,
+    EOF,
+    EVENT,
+    FILE_READ,
+    OPEN,
+    REPLY,
+    WATCH,
+    Driver,
+    Exec,
+    Fields,
+    GuestFailure,
+    text,
+)
 
 SERVER = """
 import socket, sys
@@ -21,13 +38,16 @@ listener = socket.create_server(('::1' if sys.argv[1] == '6' else '127.0.0.1', 0
 print(listener.getsockname()[1], flush=True)
 """
 
-ECHO = SERVER + """
+ECHO = (
+    SERVER
+    + """
 while True:
     connection, _ = listener.accept()
     while data := connection.recv(65536):
         connection.sendall(data)
     connection.close()
 """
+)
 
 
 def serve(driver: Driver, script: str, family: str = "4") -> tuple[Exec, int]:
@@ -80,7 +100,9 @@ def test_bytes_come_back_from_a_port(driver: Driver, echo_port: int) -> None:
 
 
 def test_many_connections_at_a_time(driver: Driver) -> None:
-    script = SERVER + """
+    script = (
+        SERVER
+        + """
 import threading
 def answer(connection):
     connection.sendall(connection.recv(100).upper())
@@ -88,6 +110,7 @@ def answer(connection):
 while True:
     threading.Thread(target=answer, args=[listener.accept()[0]]).start()
 """
+    )
     process, port = serve(driver, script)
     streams = [dial(driver, port) for _ in range(40)]
     for stream in streams:
@@ -118,13 +141,16 @@ def test_a_refused_connection(driver: Driver) -> None:
 
 def test_half_closed_connections_work(driver: Driver) -> None:
     """The server answers only after the end of the request."""
-    script = SERVER + """
+    script = (
+        SERVER
+        + """
 connection, _ = listener.accept()
 request = b''
 while data := connection.recv(65536): request += data
 connection.sendall(b'%d bytes' % len(request))
 connection.close()
 """
+    )
     process, port = serve(driver, script)
     assert exchange(driver, dial(driver, port), bytes(700_000)) == b"700000 bytes"
     driver.wait(process)
@@ -160,13 +186,16 @@ def test_a_client_that_does_not_read_stops_the_server_only(driver: Driver) -> No
 
 
 def test_a_connection_that_breaks(driver: Driver) -> None:
-    script = SERVER + """
+    script = (
+        SERVER
+        + """
 import struct
 connection, _ = listener.accept()
 connection.recv(1)
 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
 connection.close()
 """
+    )
     process, port = serve(driver, script)
     stream = dial(driver, port)
     driver.send(DATA, stream, 0, 0, b"x" * 100)
@@ -266,7 +295,7 @@ class Watch:
     def until(self, type_: int, *paths: str) -> None:
         """Take events in until this one comes."""
         wanted = (type_, [path.encode() for path in paths])
-        seen = []
+        seen: list[tuple[int, list[bytes]]] = []
         while not seen or seen[-1] != wanted:
             try:
                 frame = self._driver.receive(self._stream, 5)

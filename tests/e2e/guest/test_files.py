@@ -175,7 +175,10 @@ def test_directories(driver: Driver, scratch: str) -> None:
 
 
 def test_removing_a_tree_follows_no_link(driver: Driver, scratch: str) -> None:
-    driver.shell(f"cd {scratch}; mkdir keep tree tree/sub; touch keep/file tree/sub/f; ln -s ../keep tree/link; ln -s /etc tree/sub/etc; chmod 0 tree/sub")
+    driver.shell(
+        f"cd {scratch}; mkdir keep tree tree/sub; touch keep/file tree/sub/f; "
+        "ln -s ../keep tree/link; ln -s /etc tree/sub/etc; chmod 0 tree/sub"
+    )
     driver.remove(f"{scratch}/tree", recursive=True)
     assert [name for name, _ in driver.list_directory(scratch)] == [b"keep"]
     assert driver.exists(f"{scratch}/keep/file") and driver.exists("/etc/passwd")
@@ -231,7 +234,9 @@ def test_written_files_come_back(driver: Driver, scratch: str) -> None:
 
 
 def test_replacing_keeps_mode_and_owner_and_follows_links(driver: Driver, scratch: str) -> None:
-    driver.shell(f"cd {scratch}; echo old > file; chown 12:34 file; chmod 4711 file; ln -s file link; ln -s dangling/new broken; mkdir dangling")
+    driver.shell(
+        f"cd {scratch}; echo old > file; chown 12:34 file; chmod 4711 file; ln -s file link; ln -s dangling/new broken; mkdir dangling"
+    )
     driver.write_file(f"{scratch}/link", b"new", 0o600)
     stat = driver.stat(f"{scratch}/file")[0]
     assert (stat.mode, stat.uid, stat.gid) == (0o104711, 12, 34)

@@ -36,7 +36,7 @@ def test_the_environment_is_whole_and_completed_from_passwd(driver: Driver) -> N
 
 
 def test_arguments_pass_through_untouched(driver: Driver) -> None:
-    odd = ["", " ", "'\"$(x)`", "\n", "é", b"\xff\xfe"]
+    odd: list[str | bytes] = ["", " ", "'\"$(x)`", "\n", "é", b"\xff\xfe"]
     process = driver.run(["python3", "-c", "import os,sys; sys.stdout.buffer.write(b'|'.join(map(os.fsencode, sys.argv[1:])))", *odd])
     assert process.stdout == b"| |'\"$(x)`|\n|" + "é".encode() + b"|\xff\xfe"
 
@@ -243,7 +243,8 @@ def test_a_tree_can_be_signalled_after_its_first_process_has_ended(driver: Drive
 
 
 def test_a_timeout_kills_the_whole_tree_and_keeps_the_output(driver: Driver) -> None:
-    script = "echo partial; (setsid sh -c 'sleep 1111 & sleep 1111') & python3 -c 'import os,time; os.fork() or (os.setsid(), os.fork() or time.sleep(1111))'; wait"
+    double_fork = "import os,time; os.fork() or (os.setsid(), os.fork() or time.sleep(1111))"
+    script = f"echo partial; (setsid sh -c 'sleep 1111 & sleep 1111') & python3 -c '{double_fork}'; wait"
     process = driver.start(["sh", "-c", script], timeout_ms=600)
     assert ending(driver.wait(process)) == (True, signal.SIGKILL, True)
     assert process.stdout == b"partial\n"
@@ -338,7 +339,11 @@ def test_many_at_a_time(driver: Driver) -> None:
 
 
 def test_a_malformed_request_fails_alone(driver: Driver) -> None:
-    for payload in [b"", b"\xff" * 40, text("e") + list_([]) + map_({}) + text("/") + text("") + struct.pack("<BHHQI", 0, 0, 0, 0, 0) + b"x"]:
+    for payload in [
+        b"",
+        b"\xff" * 40,
+        text("e") + list_([]) + map_({}) + text("/") + text("") + struct.pack("<BHHQI", 0, 0, 0, 0, 0) + b"x",
+    ]:
         stream = driver.open(PROCESS, payload)
         frame = driver.receive(stream)
         assert frame.kind == REPLY and frame.payload[0] == errno.EINVAL

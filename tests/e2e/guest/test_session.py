@@ -195,7 +195,9 @@ def test_frames_nobody_should_send_are_passed_over(driver: Driver, guest: Launch
 def test_a_flood_of_requests_nobody_reads_the_answers_of(driver: Driver) -> None:
     """The guest stops reading when its answers pile up, and loses none."""
     count, path = 3000, text("/etc/passwd")
-    frames = b"".join(HEADER.pack(1 + len(path) + 1, stream, OPEN, CALL, 0, 0) + b"\x01" + path + b"\x01" for stream in range(2, 2 * count + 2, 2))
+    frames = b"".join(
+        HEADER.pack(1 + len(path) + 1, stream, OPEN, CALL, 0, 0) + b"\x01" + path + b"\x01" for stream in range(2, 2 * count + 2, 2)
+    )
     driver.write(frames)
     driver._next_stream = 2 * count + 2
     for stream in range(2, 2 * count + 2, 2):

@@ -19,7 +19,9 @@ def read_until(driver: Driver, process: Exec, wanted: bytes) -> None:
 
 
 def test_a_terminal_of_the_right_size_with_a_session_of_its_own(driver: Driver) -> None:
-    process = driver.run(["sh", "-c", "tty; stty size; test -t 0 -a -t 1 -a -t 2 && echo all; ps -o tty= -p $$ 2>/dev/null || true"], pty=(33, 101))
+    process = driver.run(
+        ["sh", "-c", "tty; stty size; test -t 0 -a -t 1 -a -t 2 && echo all; ps -o tty= -p $$ 2>/dev/null || true"], pty=(33, 101)
+    )
     lines = process.stdout.decode().split("\r\n")
     assert lines[0].startswith("/dev/pts/") and lines[1:3] == ["33 101", "all"]
     assert process.exit is not None and process.exit.succeeded
@@ -74,7 +76,15 @@ def test_much_pasted_input_arrives_whole(driver: Driver) -> None:
 
 def test_a_descendant_that_keeps_the_terminal_holds_nothing_up(driver: Driver) -> None:
     trees = driver.status()[1]
-    process = driver.start(["sh", "-c", "setsid sh -c 'echo $$ >/root/holder; while :; do echo x; sleep 0.01; done' & while ! test -s /root/holder; do sleep 0.01; done; echo done"], pty=(24, 80))
+    process = driver.start(
+        [
+            "sh",
+            "-c",
+            "setsid sh -c 'echo $$ >/root/holder; while :; do echo x; sleep 0.01; done' & "
+            "while ! test -s /root/holder; do sleep 0.01; done; echo done",
+        ],
+        pty=(24, 80),
+    )
     assert driver.wait(process).succeeded
     assert b"done" in process.stdout
     driver.shell("kill -9 $(cat /root/holder); rm /root/holder")
