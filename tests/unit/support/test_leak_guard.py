@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def test_a_loop_device_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.needs_root
 def test_a_control_group_of_a_watched_instance_is_named(tmp_path: Path) -> None:
-    name = watch_instance("cove-tguard0001")
+    name = watch_instance(f"cove-tguard{os.getpid()}")
     root = next(entry.path for entry in kernel.mounts() if entry.fstype.startswith("cgroup"))
     before = Traces.take(tmp_path)
     group = root / name
