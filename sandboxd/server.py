@@ -23,6 +23,9 @@ GRPC_OPTIONS: Final = (
     ("grpc.max_send_message_length", 2 * 1024 * 1024),
     ("grpc.max_concurrent_streams", 10_000),
     ("grpc.max_metadata_size", 16 * 1024),
+    # Clients ask every 20 s whether a quiet stream is still there; the default takes more than one question in 5 minutes for an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 STOP_GRACE_S: Final = 1.0
 
