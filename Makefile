@@ -43,7 +43,8 @@ run: setup guest image
 
 test: setup-dev guest image
 	cd sandboxd/guest && $(CARGO) test
-	$(BIN)/pytest -n $(WORKERS) --dist loadscope
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope tests/unit tests/integration tests/conformance
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope tests/e2e tests/security
 
 check: setup-dev lint
 	cd sandboxd/guest && $(CARGO) clippy --all-targets -- --deny warnings && $(CARGO) test

@@ -18,8 +18,6 @@ from sandboxd.cgroup import Cgroups
 from sandboxd.cgroup.hierarchy import find_hierarchies
 from tests.support.live_cove import LiveCove
 
-INSTANCE_NUMBER: Final = 50
-"""Keeps the network apart from those of tests that run at the same time."""
 
 LIFETIME_S: Final = 3600
 MANY_CORES_MILLIS: Final = 1_000_000
@@ -49,7 +47,7 @@ class Stage:
             for name in ("cove", "raw", "files"):
                 (directory / name).mkdir()
             settings = {"COVE_NODE_CPU_CAPACITY_MILLIS": str(MANY_CORES_MILLIS)}
-            live = stack.enter_context(LiveCove(directory / "cove", INSTANCE_NUMBER, **settings).running())
+            live = stack.enter_context(LiveCove(directory / "cove", **settings).running())
             _point_client_at(live)
             yield cls(live, stack.enter_context(RawRunsc.in_directory(directory / "raw")), directory / "files", quick=quick)
 

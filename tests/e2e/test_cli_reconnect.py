@@ -8,11 +8,10 @@ import pytest
 
 from tests.support.cli_terminal import CliTerminal
 from tests.support.live_cove import LiveCove
-from tests.support.live_fixtures import worker_number
 
 
 def test_a_shell_survives_router_and_node_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    instance = LiveCove(tmp_path, 20 + worker_number())
+    instance = LiveCove(tmp_path)
     with instance.running():
         token_id, token_secret = instance.credentials
         monkeypatch.setenv("COVE_CONFIG_PATH", str(tmp_path / "cove.toml"))

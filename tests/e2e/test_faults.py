@@ -16,7 +16,6 @@ from cove.wire import common_pb2, data_pb2
 from sandboxd.settings import NodeSettings
 from tests.support.leaks import assert_holds, assert_nothing, descriptors, gofer_pid, sentry_pid
 from tests.support.live_cove import LiveCove
-from tests.support.live_fixtures import worker_number
 from tests.support.raw_client import RUNNING, RawClient, RawSandbox
 from tests.support.runsc_hold import RunscHold
 
@@ -32,7 +31,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> RunscHold:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, hold: RunscHold) -> Iterator[LiveCove]:
     """An instance of this module's own, whose parts it may kill."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"), 10 + worker_number(), COVE_NODE_RUNSC_PATH=str(hold.path))
+    instance = LiveCove(tmp_path_factory.mktemp("cove"), COVE_NODE_RUNSC_PATH=str(hold.path))
     with instance.running():
         yield instance
     assert_nothing(instance)

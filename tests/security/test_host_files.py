@@ -19,7 +19,10 @@ from tests.support.live_fixtures import Sandboxes
 def host(live: LiveCove, shared: cove.Sandbox) -> Iterator[MarkedHost]:
     """Marked files all over the host, the instance's own directories included; ``shared`` runs, so that those exist."""
     system = ["/", "/tmp", "/var/tmp", "/root", "/home", "/etc", "/opt", "/srv", "/mnt", "/run", "/dev/shm", "/usr/lib", "/var/lib"]
-    own = [live.directory, *(path for path in sorted(live.directory.glob("run/**/")) if "runsc" not in path.parts and "rootfs" not in path.parts)]
+    own = [
+        live.directory,
+        *(path for path in sorted(live.directory.glob("run/**/")) if "runsc" not in path.parts and "rootfs" not in path.parts),
+    ]
     directories = [*map(Path, system), *own, *sorted(live.directory.glob("state/*/"))]
     with marked([path for path in directories if not _inside_a_sandbox(path, shared)]) as host:
         yield host

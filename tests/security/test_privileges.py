@@ -200,7 +200,11 @@ def namespace_escape() -> dict[str, Any]:
     for source, kind in ((b"/dev/vda", b"ext4"), (b"/dev/vda", b"btrfs"), (b"none", b"9p"), (b"none", b"overlay"), (b"none", b"gofer")):
         if libc.mount(source, b"/tmp/space", kind, 0, None) == 0:
             mounted.append(kind.decode())
-    return {"mounted": mounted, "root": sorted(os.listdir("/")), "disks": [name for name in os.listdir("/dev") if name.startswith(("vd", "sd"))]}
+    return {
+        "mounted": mounted,
+        "root": sorted(os.listdir("/")),
+        "disks": [name for name in os.listdir("/dev") if name.startswith(("vd", "sd"))],
+    }
 
 
 def test_a_user_namespace_leads_to_no_host_file_system(shared: cove.Sandbox) -> None:

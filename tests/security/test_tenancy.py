@@ -55,7 +55,9 @@ def pair(live: LiveCove, app: cove.App) -> Iterator[Pair]:
 def _code(address: str, method: Any, fields: dict[str, Any], metadata: Metadata) -> grpc.StatusCode:
     """The status that a call ends with."""
     path = f"/{method.containing_service.full_name}/{method.name}"
-    request = GetMessageClass(method.input_type)(**{name: value for name, value in fields.items() if name in method.input_type.fields_by_name})
+    request = GetMessageClass(method.input_type)(
+        **{name: value for name, value in fields.items() if name in method.input_type.fields_by_name}
+    )
     with grpc.insecure_channel(address) as channel:
         kind = channel.unary_stream if method.server_streaming else channel.unary_unary
         call = kind(path, type(request).SerializeToString, GetMessageClass(method.output_type).FromString)
@@ -132,7 +134,9 @@ def test_the_control_plane_takes_api_tokens_only(pair: Pair, live: LiveCove, met
     token_id, _ = live.credentials
     wrong = (("cove-token-id", token_id), ("cove-token-secret", "as-" + "0" * 22))
     for metadata in (_bearer(pair.access.token), (), wrong):
-        assert _code(f"127.0.0.1:{live.router_port}", method, {"sandbox_id": pair.mine}, metadata) is grpc.StatusCode.UNAUTHENTICATED
+        # Whoever fails often is told nothing but to slow down.
+        refusals = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert _code(f"127.0.0.1:{live.router_port}", method, {"sandbox_id": pair.mine}, metadata) in refusals
 
 
 @pytest.mark.parametrize("verb", ["GET", "PUT"])

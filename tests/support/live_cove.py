@@ -21,14 +21,14 @@ PROJECT: Final = Path(__file__).parents[2]
 
 
 class LiveCove:
-    """One instance. ``number`` (0 to 50) keeps the networks of parallel instances apart."""
+    """One instance. Its network is one of a hundred, so that instances of parallel runs hardly ever share one."""
 
-    def __init__(self, directory: Path, number: int, **settings: str) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.directory = directory
         self.instance = f"t{secrets.token_hex(3)}"
         self.router_port, self.router_http_port, self.node_port, self.node_http_port = _free_ports(4)
         self._settings = settings
-        self._number = number
+        self._network = f"10.{100 + secrets.randbelow(100)}.0.0/16"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -45,7 +45,7 @@ class LiveCove:
             "COVE_NODE_GRPC_ADDRESS": f"127.0.0.1:{self.node_port}",
             "COVE_NODE_HTTP_ADDRESS": f"127.0.0.1:{self.node_http_port}",
             "COVE_NODE_ROUTER_ADDRESS": f"127.0.0.1:{self.router_port}",
-            "COVE_NODE_NETWORK_POOL": f"10.{200 + self._number}.0.0/16",
+            "COVE_NODE_NETWORK_POOL": self._network,
             "COVE_NODE_POOL_BYTES": str(16 * 2**30),
             "COVE_NODE_MEMORY_RESERVE_BYTES": str(2**30),
             **self._settings,

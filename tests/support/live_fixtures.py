@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,15 +12,10 @@ import cove
 from tests.support.live_cove import LiveCove
 
 
-def worker_number() -> int:
-    """0 without pytest-xdist, else the worker's number."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-
-
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
     """A running router and node daemon; this process's SDK uses them."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"), worker_number())
+    instance = LiveCove(tmp_path_factory.mktemp("cove"))
     with instance.running(), pytest.MonkeyPatch.context() as patch:
         token_id, token_secret = instance.credentials
         patch.setenv("COVE_CONFIG_PATH", str(instance.directory / "cove.toml"))
