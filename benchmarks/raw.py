@@ -24,6 +24,7 @@ from tests.support.bare_runsc import BareRunsc
 T = TypeVar("T")
 
 COMMAND_S: Final = 60.0
+PATH: Final = "/usr/bin:/bin"
 
 
 class _End:
@@ -56,7 +57,7 @@ class RawContainer:
         """Run a command to its end."""
         end = _End()
         request = ProcessRequest(
-            exec_id=new_id("ex"), argv=[argument.encode() for argument in argv], env={"PATH": "/usr/bin:/bin"}, cwd="/"
+            exec_id=new_id("ex"), argv=[argument.encode() for argument in argv], env={"PATH": PATH}, cwd="/"
         )
         stream, _ = await self._guest.spawn(request, end)
         await end.ended.wait()
@@ -115,7 +116,7 @@ class RawRunsc:
 
     async def _exec(self, container: RawContainer, argv: tuple[str, ...]) -> None:
         options = self._bare.options
-        command = [str(options.runsc), "--root", str(options.root), "exec", container.sandbox_id, *argv]
+        command = [str(options.runsc), "--root", str(options.root), "exec", "--env", f"PATH={PATH}", container.sandbox_id, *argv]
         finished = await programs.capture(command, timeout_s=COMMAND_S)
         if finished.code:
             raise RuntimeError(f"runsc exec failed: {finished.stderr.decode(errors='replace')[:1024]}")

@@ -8,8 +8,8 @@ from benchmarks.stage import Stage, timed
 
 def run(stage: Stage) -> Outcome:
     with stage.sandbox() as sandbox:
-        # sleep reads nothing: what comes back is the terminal's own echo.
-        process = sandbox.exec("sleep", "3600", pty=True)
+        # Lines are read, or the terminal stops echoing; cat's own output goes elsewhere, so that what comes back is the echo.
+        process = sandbox.exec("sh", "-c", "cat > /dev/null", pty=True)
         shown = iter(process.stdout)
 
         def echo() -> None:
