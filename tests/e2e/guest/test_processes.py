@@ -300,12 +300,13 @@ while True:
             os.write(1, b"%d\\n" % started)
         time.sleep(0.05)
 """
-    process = driver.start(["python3", "-S", "-c", bomb], max_tasks=30, timeout_ms=1500)
-    driver.ping()
+    process = driver.start(["python3", "-S", "-c", bomb], max_tasks=30)
+    while not process.stdout:
+        driver.step(process)
     assert driver.shell("echo fine") == "fine\n"
-    assert ending(driver.wait(process)) == (True, signal.SIGKILL, True)
-    counts = [int(count) for count in process.stdout.split()]
-    assert counts and max(counts) < 30
+    driver.signal(process, signal.SIGKILL, tree=True)
+    assert ending(driver.wait(process)) == (True, signal.SIGKILL, False)
+    assert max(int(count) for count in process.stdout.split()) < 30
     assert driver.status()[0] == 0
 
 

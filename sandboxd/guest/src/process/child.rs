@@ -230,6 +230,11 @@ impl Process {
         self.stream.is_some() || self.has_group || self.ended.is_none()
     }
 
+    /// Whether the tree is empty, yet its group could not be removed.
+    pub fn is_stuck(&self, trees: &Trees) -> bool {
+        self.has_group && self.leaving && self.killing.is_none() && trees.members(self.key, self.pid).is_empty()
+    }
+
     /// A new session: nothing is sent until the host has acknowledged.
     pub fn reset(&mut self) {
         self.exit_sent = false;

@@ -13,11 +13,14 @@ use crate::sys::poll::Ready;
 use crate::sys::process::{self, Launcher};
 use crate::trees::Trees;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const CONTROL_SIGNAL: u8 = 1;
 const CONTROL_RESIZE: u8 = 2;
 const SCOPE_TREE: u8 = 1;
+/// A kernel may need a moment to let go of a group whose last process was reaped.
+const FIRST_SWEEP_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
 /// The process table.
 pub struct Table {
@@ -30,6 +33,8 @@ pub struct Table {
     last_key: u32,
     /// Some tree may have become empty.
     sweep_due: bool,
+    /// When to sweep again for trees that were empty and could not be removed yet, and the pause after that.
+    sweep_again: Option<(Instant, Duration)>,
 }
 
 impl Table {
@@ -42,6 +47,7 @@ impl Table {
             key_of_pid: HashMap::new(),
             last_key: 0,
             sweep_due: false,
+            sweep_again: None,
         }
     }
 
@@ -190,11 +196,13 @@ impl Table {
 
     /// When [`Table::tick`] is next needed.
     pub fn next_tick(&self) -> Option<Instant> {
-        self.processes.values().filter_map(Process::next_tick).min()
+        let sweep = self.sweep_again.map(|(at, _)| at);
+        self.processes.values().filter_map(Process::next_tick).chain(sweep).min()
     }
 
     pub fn tick(&mut self, context: &mut Context) {
         let now = Instant::now();
+        self.sweep_due |= self.sweep_again.map_or(false, |(at, _)| at <= now);
         for process in self.processes.values_mut() {
             if process.tick(now, &self.trees, &mut context.scratch) {
                 context.work.add(Work::Process(process.key));
@@ -218,6 +226,9 @@ impl Table {
         self.sweep_due = false;
         let trees = &mut self.trees;
         self.processes.retain(|_, process| process.keep(trees));
+        let stuck = self.processes.values().any(|process| process.is_stuck(&self.trees));
+        let pause = self.sweep_again.take().map_or(FIRST_SWEEP_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_SWEEP_PAUSE));
+        self.sweep_again = stuck.then(|| (Instant::now() + pause, pause));
     }
 
     /// A new session: tells what is running.
