@@ -13,6 +13,9 @@ from typing import Final
 import pytest
 
 from tests.support.leak_guard import Traces
+from tests.support.live_fixtures import app, live, sandboxes, shared
+
+__all__ = ["app", "live", "sandboxes", "shared"]
 
 TASK_GRACE_S: Final = 0.5
 """How long tasks that were told to end may take; waited only where some are left."""

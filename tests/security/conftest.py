@@ -4,10 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.live_fixtures import app, live, sandboxes, shared
-
-__all__ = ["app", "live", "sandboxes", "shared"]
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what lies in this directory."""

@@ -64,9 +64,8 @@ def test_reads_give_the_sandboxs_own_content_or_nothing(sandboxes: Sandboxes, ho
     sandbox, seen = sandboxes.create(), set()
     with _flipping(sandbox, host_directory / "shadow", "file"):
         for turn in range(ROUNDS):
-            with contextlib.suppress(FileNotFoundError):
-                with sandbox.open("/flip/path") as file:
-                    seen.add(file.read())
+            with contextlib.suppress(FileNotFoundError), sandbox.open("/flip/path") as file:
+                seen.add(file.read())
             with contextlib.suppress(FileNotFoundError):
                 local = tmp_path / f"copy-{turn}"
                 sandbox.download("/flip/path", local)

@@ -42,7 +42,7 @@ def attack(pids: list[int]) -> dict[str, list[int]]:
     buffer = ctypes.create_string_buffer(16)
 
     class Vector(ctypes.Structure):
-        _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]  # noqa: RUF012  # as ctypes wants it
+        _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]  # as ctypes wants it
 
     here, there = Vector(ctypes.addressof(buffer), 16), Vector(0x400000, 16)
     for pid in targets:
