@@ -26,7 +26,10 @@ def run(stage: Stage) -> Outcome:
         took_s = time.perf_counter() - begin
         each = [_pss_bytes(stage, one) / 1e6 for one in alive]
     return Outcome(
-        [Series.of(f"PSS of each of {count} idle sandboxes", "MB", each), Series.of(f"{count} sandboxes, until all answered", "s", [took_s])],
+        [
+            Series.of(f"PSS of each of {count} idle sandboxes", "MB", each),
+            Series.of(f"{count} sandboxes, until all answered", "s", [took_s]),
+        ],
         [Check(name="PSS of an idle sandbox", value=Series.of("", "MB", each).median, relation="<=", aim=AIM_PSS_MB, unit="MB")],
     )
 

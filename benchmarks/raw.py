@@ -56,9 +56,7 @@ class RawContainer:
     async def spawn(self, *argv: str) -> None:
         """Run a command to its end."""
         end = _End()
-        request = ProcessRequest(
-            exec_id=new_id("ex"), argv=[argument.encode() for argument in argv], env={"PATH": PATH}, cwd="/"
-        )
+        request = ProcessRequest(exec_id=new_id("ex"), argv=[argument.encode() for argument in argv], env={"PATH": PATH}, cwd="/")
         stream, _ = await self._guest.spawn(request, end)
         await end.ended.wait()
         self._guest.forget(stream)

@@ -18,7 +18,6 @@ from sandboxd.cgroup import Cgroups
 from sandboxd.cgroup.hierarchy import find_hierarchies
 from tests.support.live_cove import LiveCove
 
-
 LIFETIME_S: Final = 3600
 MANY_CORES_MILLIS: Final = 1_000_000
 """Admission is not what is measured: let fifty sandboxes onto two cores."""
