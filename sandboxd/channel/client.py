@@ -157,7 +157,7 @@ class Guest:
         """Entries of a directory in batches, sorted by name."""
         stream = self._open(Kind.CALL, Writer().u8(Op.LIST).bytes_(path).done())
         events = self._register(stream, Kind.CALL)
-        reply = asyncio.ensure_future(self._reply(stream))
+        reply = self._expect(stream)
         reply.add_done_callback(lambda _: events.finish())
         try:
             async for payload in events.events():
@@ -167,6 +167,7 @@ class Guest:
                 yield entries
             self._finish_with(await reply, Reader.u64)
         finally:
+            self._replies.pop(stream, None)
             reply.cancel()
             self._forget_stream(stream)
 
@@ -233,11 +234,15 @@ class Guest:
         self._link.write(data)
         return stream
 
-    async def _reply(self, stream: int) -> Reader:
+    def _expect(self, stream: int) -> asyncio.Future[Reader]:
+        """What a reply will resolve. Made in the same step as the request: a guest can answer before the next task runs."""
         future: asyncio.Future[Reader] = asyncio.get_running_loop().create_future()
         self._replies[stream] = future
+        return future
+
+    async def _reply(self, stream: int) -> Reader:
         try:
-            return await future
+            return await self._expect(stream)
         finally:
             self._replies.pop(stream, None)
 
