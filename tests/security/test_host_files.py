@@ -141,7 +141,7 @@ def leave_a_chroot() -> list[str]:
 
 
 def test_leaving_a_chroot_leads_to_the_sandboxs_own_root(host: MarkedHost, shared: cove.Sandbox) -> None:
-    assert inside(shared, leave_a_chroot) == sorted(shared.ls("/"))
+    assert inside(shared, leave_a_chroot) in ([], sorted(shared.ls("/"))), "still in the cell, or in the sandbox"
 
 
 def open_by_handle() -> Any:
