@@ -23,6 +23,7 @@ from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
+from sandboxd.naming import sandbox_ids
 from sandboxd.network import NetworkManager, resolv_conf
 from sandboxd.rootfs import RootfsMounts
 from sandboxd.runtime import Container, Runtime
@@ -148,7 +149,7 @@ class HostAssembly:
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f
         held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
-        directories = {SandboxId(path.name) for path in self._sandboxes.iterdir()}
+        directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
 
 
