@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import cove
 from benchmarks.raw import RawRunsc
+from cove.types import SandboxId
 from sandboxd import kernel
 from sandboxd.cgroup import Cgroups
 from sandboxd.cgroup.hierarchy import find_hierarchies
@@ -79,7 +80,7 @@ class Stage:
 
     def host_pids(self, sandbox: cove.Sandbox) -> frozenset[int]:
         """The sandbox's processes on the host: sentry, gofer, and what they started."""
-        return self._cgroups.pids(sandbox.object_id)
+        return self._cgroups.pids(SandboxId(sandbox.object_id))
 
 
 def end(sandbox: cove.Sandbox) -> None:

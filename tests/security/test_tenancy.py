@@ -38,8 +38,11 @@ class Pair:
 
     def _access(self, live: LiveCove) -> common_pb2.Access:
         with grpc.insecure_channel(f"127.0.0.1:{live.router_port}") as channel:
-            control = control_pb2_grpc.ControlStub(channel)
-            return control.SandboxAccess(control_pb2.SandboxAccessRequest(sandbox_id=self.mine), metadata=self.credentials)
+            control = control_pb2_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]  # generated
+            access: common_pb2.Access = control.SandboxAccess(
+                control_pb2.SandboxAccessRequest(sandbox_id=self.mine), metadata=self.credentials
+            )
+            return access
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,8 @@ def _code(address: str, method: Any, fields: dict[str, Any], metadata: Metadata)
         try:
             answer = call(request, metadata=metadata, timeout=10)
             if method.server_streaming:
-                next(answer, None)
+                for _ in answer:
+                    break
         except grpc.RpcError as error:
             code: grpc.StatusCode = error.code()
             return code
