@@ -161,7 +161,7 @@ def test_unix_sockets_of_the_host(sandbox: cove.Sandbox) -> None:
     with socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind(f"\0cove-test-{threading.get_native_id()}")
         abstract.listen()
-        names = unix_sockets()
+        names = [name for name in unix_sockets() if name != "/run/cove/api.sock"]  # every sandbox has one of its own
         assert any("cove-test-" in name for name in names)
         assert inside(sandbox, connect_unix, names) == []
 
