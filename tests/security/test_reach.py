@@ -25,8 +25,10 @@ METADATA: Final = ("169.254.169.254", "169.254.170.2", "169.254.0.1", "fd00:ec2:
 def sandbox(request: pytest.FixtureRequest, app: cove.App) -> Iterator[cove.Sandbox]:
     """A sandbox without and one with a network."""
     made = cove.Sandbox.create(app=app, block_network=request.param == "blocked", timeout=600)
+    made.exec("true").wait()  # it is up: what it holds is there before the tests begin
     yield made
     made.terminate()
+    made.wait(raise_on_termination=False)
 
 
 def connect(targets: list[list[Any]], at_once_s: float) -> dict[str, list[str]]:
