@@ -96,6 +96,7 @@ async def test_what_must_not_be_repeated_is_not(sandbox: _Sandbox, world: World)
 async def test_what_must_not_be_repeated_waits_for_a_server_that_is_down(server: FakeServer, sandbox: _Sandbox, world: World) -> None:
     process = await sandbox.exec("script")
     await server.stop()
+    await asyncio.sleep(0.2)  # the channel has heard of it: a call under way might have been carried out, and must not be repeated
     signalling = asyncio.ensure_future(process.signal(15))
     await asyncio.sleep(0.2)
     await server.start()
