@@ -44,6 +44,7 @@ fn main() {
 
 fn serve() -> io::Result<()> {
     sys::process::clear_umask();
+    sys::process::stop_ignoring_signals();
     for (what, result) in [
         ("subreaper", sys::process::become_subreaper()),
         ("dumpable", sys::process::hide()),

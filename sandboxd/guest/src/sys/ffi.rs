@@ -41,6 +41,8 @@ pub const SIGWINCH: c_int = 28;
 pub const SIGPIPE: c_int = 13;
 pub const SIGCHLD: c_int = 17;
 pub const SIG_DFL: usize = 0;
+pub const SIG_IGN: usize = 1;
+pub const SIGNALS: c_int = 64;
 pub const SIG_SETMASK: c_int = 2;
 pub const SFD_NONBLOCK: c_int = O_NONBLOCK;
 pub const SFD_CLOEXEC: c_int = O_CLOEXEC;
@@ -83,6 +85,7 @@ pub const SHUT_WR: c_int = 1;
 
 #[cfg(target_arch = "x86_64")]
 mod number {
+    pub const RT_SIGACTION: i64 = 13;
     pub const SETGROUPS: i64 = 116;
     pub const SETRESUID: i64 = 117;
     pub const SETRESGID: i64 = 119;
@@ -91,13 +94,14 @@ mod number {
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
+    pub const RT_SIGACTION: i64 = 134;
     pub const SETRESUID: i64 = 147;
     pub const SETRESGID: i64 = 149;
     pub const SETGROUPS: i64 = 159;
     pub const CAPGET: i64 = 90;
     pub const CAPSET: i64 = 91;
 }
-pub use number::{CAPGET, CAPSET, SETGROUPS, SETRESGID, SETRESUID};
+pub use number::{CAPGET, CAPSET, RT_SIGACTION, SETGROUPS, SETRESGID, SETRESUID};
 
 /// The kernel packs this on x86_64 only.
 #[derive(Clone, Copy)]
@@ -106,6 +110,15 @@ pub use number::{CAPGET, CAPSET, SETGROUPS, SETRESGID, SETRESUID};
 pub struct EpollEvent {
     pub events: u32,
     pub data: u64,
+}
+
+/// What the kernel, not the C library, takes; with the restorer where there is one.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct KernelSignalAction {
+    pub handler: usize,
+    pub flags: c_ulong,
+    pub rest: [u64; 2],
 }
 
 /// `sigset_t` of glibc: 1,024 bits.

@@ -244,6 +244,24 @@ pub fn clear_umask() {
     unsafe { ffi::umask(0) };
 }
 
+/// Gives every signal that whoever started this process ignored its default again, since exec would hand that on to every child.
+///
+/// SIGPIPE stays ignored: Rust did that, for this process's own sake.
+pub fn stop_ignoring_signals() {
+    let standard = ffi::KernelSignalAction::default();
+    for signal in (1..=ffi::SIGNALS).filter(|signal| *signal != ffi::SIGPIPE) {
+        let mut present = standard;
+        // SAFETY: both structures are live and of the kernel's layout, 8 is the size of its signal set. The system call itself,
+        // because the C library keeps two signals from its callers, and those are inherited too.
+        unsafe {
+            ffi::syscall(ffi::RT_SIGACTION, signal, null::<c_void>(), &mut present as *mut _, 8usize);
+            if present.handler == ffi::SIG_IGN {
+                ffi::syscall(ffi::RT_SIGACTION, signal, &standard as *const _, null_mut::<c_void>(), 8usize);
+            }
+        }
+    }
+}
+
 /// Sees to it that no child can hold CAP_SYS_ADMIN after exec, while this process keeps it.
 ///
 /// Taken out of the bounding and inheritable sets once here, it is in no set that exec computes from, for root and setuid programs alike.
