@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what a Debian machine lacks to run cove, and nothing that is there: `install.sh [venv] [cargo] [clippy]`.
-# Without arguments: what a node needs at run time. The words add what building from source needs. Idempotent; silent when all is there.
+# Installs what a Debian machine lacks to run cove, and nothing that is there: `install.sh [venv] [cargo] [clippy] [registry-tests]`.
+# Without arguments: what a node needs at run time. The words add what building from source and the tests need.
+# Idempotent; silent when all is there.
 # The packages come from the machine's own sources; runsc from that mirror's backports where the release itself has an older one.
 set -eu
 
@@ -36,6 +37,7 @@ missing() {
             venv) "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv ;;
             cargo) has cargo && { has cc || has gcc; } || echo cargo ;;
             clippy) cargo clippy --version >/dev/null 2>&1 || echo rust-clippy ;;
+            registry-tests) for program in docker-registry skopeo umoci; do has "$program" || echo "$program"; done ;;
             *) fail "unknown word: $word" ;;
         esac
     done
@@ -88,6 +90,8 @@ others=$(echo "$packages" | tr ' ' '\n' | grep -vx runsc | tr '\n' ' ')
 # shellcheck disable=SC2086  # a list of names
 if [ -n "${others# }" ]; then apt install -y --no-install-recommends $others; fi
 case " $packages" in *" runsc "*) install_runsc ;; esac
+# Not started above, and not at the next boot either: the tests start registries of their own.
+case " $packages" in *" docker-registry "*) if has systemctl; then systemctl --quiet disable docker-registry; fi ;; esac
 
 left=$(missing "$@" | sort -u | tr '\n' ' ')
 [ -z "$left" ] || fail "still missing after the installation: $left"
