@@ -46,6 +46,9 @@ _GRPC_OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
     # A second router on the same port is a mistake, not load balancing.
     ("grpc.so_reuseport", 0),
+    # By default gRPC drops waiting calls at random from 1,000 on; how many are served at once is `max_concurrent_calls`.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 12_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )

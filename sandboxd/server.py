@@ -22,6 +22,9 @@ GRPC_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 2 * 1024 * 1024),
     ("grpc.max_send_message_length", 2 * 1024 * 1024),
     ("grpc.max_concurrent_streams", 10_000),
+    # Calls that wait for this process to look at them. By default gRPC drops some of them at random from 1,000 on.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 12_000),
     ("grpc.max_metadata_size", 16 * 1024),
     # Clients ask every 20 s whether a quiet stream is still there; the default takes more than one question in 5 minutes for an attack.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -66,12 +66,13 @@ def _stdio(fifos: Fifos) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def plain_guest(directory: Path, binary: Path, *, cgroup: bool = True) -> Iterator[LaunchedGuest]:
-    """cove-init as PID 1 of new pid and mount namespaces, with the machine's files, a /run of its own and signals ignored that should not be.
+    """cove-init as PID 1 of new pid and mount namespaces, with the machine's files and a /run of its own; signals are ignored around it.
 
     Args: cgroup: False denies it the cgroup mount, so that it must do without.
     """
     name = f"cove-guest-{secrets.token_hex(4)}"
-    setup = "mount -t tmpfs tmpfs /run && " + ("" if cgroup else "mkdir /run/cove && : > /run/cove/.pids && ") + f"exec env --ignore-signal=HUP,USR1 {binary}"
+    no_cgroup = "mkdir /run/cove && : > /run/cove/.pids && "
+    setup = f"mount -t tmpfs tmpfs /run && {'' if cgroup else no_cgroup}exec env --ignore-signal=HUP,USR1 {binary}"
     with fifos_in(directory) as fifos, (directory / "stderr").open("wb") as stderr:
         stdin, stdout = _stdio(fifos)
         command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-c", setup]

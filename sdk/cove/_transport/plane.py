@@ -151,10 +151,14 @@ class Stream(Generic[Q, A]):
 
 
 def decode(rpc_error: grpc.aio.AioRpcError) -> Error:
-    """Our error for ``rpc_error``. A deadline that only this client set means that the link is dead."""
+    """Our error for ``rpc_error``, where gRPC speaks and not the server."""
     error = errors.decode(rpc_error)
-    if isinstance(error, ServiceError) and rpc_error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if not isinstance(error, ServiceError):
+        return error
+    if rpc_error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:  # that only this client set
         return ConnectionError("The server stopped answering.", remedy="Check the network between here and the server.")
+    if rpc_error.code() is grpc.StatusCode.CANCELLED:  # from afar: calls that we cancel raise CancelledError
+        return ConnectionError("The server dropped the call: it has too many.", remedy="Try again, with fewer calls at a time.")
     return error
 
 

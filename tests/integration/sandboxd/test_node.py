@@ -346,3 +346,18 @@ async def test_files_are_written_read_listed_moved_and_removed(daemon: SimDaemon
     await data.FileRemove(data_pb2.FileRemoveRequest(sandbox_id=sandbox_id, path=b"/a", recursive=True), metadata=auth)
     error = await error_of(data.FileStat(data_pb2.FileStatRequest(sandbox_id=sandbox_id, path=b"/a"), metadata=auth))
     assert (error.code, error.context["errno"]) == ("file_error", "2")
+
+
+async def test_thousands_of_calls_at_once_are_all_answered(daemon: SimDaemon) -> None:
+    """gRPC itself would drop some of them once 1,000 wait."""
+    sandbox_id = await daemon.create()
+    request = data_pb2.ProcessListRequest(sandbox_id=sandbox_id)
+    async with asyncio.TaskGroup() as group:
+        calls = [daemon.data.ProcessList(request, metadata=daemon.auth(sandbox_id)) for _ in range(3000)]
+        for call in calls:
+            group.create_task(_code(call))
+    assert {await call.code() for call in calls} == {grpc.StatusCode.OK}
+
+
+async def _code(call: grpc.aio.Call) -> grpc.StatusCode:
+    return await call.code()

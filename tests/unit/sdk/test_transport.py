@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import grpc
 import pytest
 
-from cove._transport import methods, retry
+from cove._transport import methods, plane, retry
 from cove._transport.methods import Method, Streamed
-from cove.exception import ConnectionError
+from cove.exception import ConnectionError, Error, NotFoundError, ServiceError
 from cove.wire import control_pb2, data_pb2
 
 TABLE = {value.path: value for value in vars(methods).values() if isinstance(value, Method)}
@@ -51,3 +52,19 @@ async def test_patience_starts_anew_with_every_success() -> None:
 async def test_no_patience_is_no_second_attempt() -> None:
     with pytest.raises(ConnectionError):
         await retry.Attempts(0).pause(ConnectionError("gone"))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, ConnectionError),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, ConnectionError),
+        (grpc.StatusCode.CANCELLED, ConnectionError),  # the server's gRPC dropped it before any code of ours saw it
+        (grpc.StatusCode.NOT_FOUND, NotFoundError),
+        (grpc.StatusCode.UNKNOWN, ServiceError),
+    ],
+    ids=str,
+)
+def test_what_grpc_itself_says(code: grpc.StatusCode, expected: type[Error]) -> None:
+    empty = grpc.aio.Metadata()
+    assert type(plane.decode(grpc.aio.AioRpcError(code, empty, empty, code.name, None))) is expected
