@@ -50,6 +50,10 @@ class Assembly(Protocol):
         """
         ...
 
+    async def repair(self) -> None:
+        """Put back what all sandboxes stand on, should somebody have removed it. Raises: Error."""
+        ...
+
     async def owners(self) -> frozenset[SandboxId]:
         """Every sandbox of which anything exists, as the kernel and the directories tell."""
         ...

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from cove.exception import PermissionDeniedError
 from cove.types import SandboxId
@@ -28,6 +29,9 @@ from sandboxd.network import NetworkManager, resolv_conf
 from sandboxd.rootfs import RootfsMounts
 from sandboxd.runtime import Container, Runtime
 from sandboxd.storage_pool import StoragePool
+
+
+log = structlog.get_logger()
 
 
 class Facilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +149,10 @@ class HostAssembly:
                 errors.append(error)
         if errors:
             raise ExceptionGroup(f"sandbox {sandbox_id} could not be freed whole", errors)
+
+    async def repair(self) -> None:
+        if await asyncio.to_thread(self._f.network.ensure_filter):
+            log.warning("packet filter was gone, put back")
 
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +22,8 @@ from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
 log = structlog.get_logger()
 
 RECONCILE_INTERVAL_S: Final = 30.0
+REPAIR_INTERVAL_S: Final = 5.0
+"""How long sandboxes may be without a packet filter after somebody flushed it; looking costs a millisecond."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +111,8 @@ class Node:
                 self._adopt(directory)
             await self.reconcile()
             started.set()
-            while True:
-                await asyncio.sleep(RECONCILE_INTERVAL_S)
-                try:
-                    await self.reconcile()
-                except (Error, OSError) as error:
-                    log.error("not reconciled", error=str(error))
+            group.create_task(_repeat(self._assembly.repair, REPAIR_INTERVAL_S), name="repair")
+            await _repeat(self.reconcile, RECONCILE_INTERVAL_S)
 
     def create(self, request: CreateRequest) -> Sandbox:
         """Admit a sandbox; its container is made afterwards. The same request again gives the same sandbox.
@@ -224,3 +222,13 @@ class Node:
             log.error("orphan not freed", sandbox=sandbox_id, errors=[str(error) for error in group.exceptions])
         else:
             log.warning("orphan freed", sandbox=sandbox_id)
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    """Do it for ever; a failure is told, and the next time may succeed."""
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await work()
+        except (Error, OSError) as error:
+            log.error("not reconciled", what=work.__name__, error=str(error))

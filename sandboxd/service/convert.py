@@ -119,6 +119,12 @@ def sandbox_status(sandbox: Sandbox) -> common_pb2.SandboxStatus:
     return status
 
 
+def wait_s(seconds: float, most_s: float) -> float:
+    """``seconds`` of a wait, at most ``most_s``. Raises: InvalidError: negative, or not a number."""
+    _check(seconds >= 0, "timeout", "0 or more seconds")
+    return min(seconds, most_s)
+
+
 def process_request(message: data_pb2.ProcessStartRequest, sandbox: Sandbox) -> ProcessRequest:
     """Raises: InvalidError naming the field."""
     _check(bool(_EXEC_ID.fullmatch(message.exec_id)), "exec_id", "1 to 64 letters, digits, dashes, periods and underscores")

@@ -16,7 +16,7 @@ from sandboxd.node import Node
 from sandboxd.processes import Process
 from sandboxd.sandbox import NOTES_EXEC_ID, Sandbox
 from sandboxd.service.auth import Gate
-from sandboxd.service.convert import check_pty, process_request, process_status
+from sandboxd.service.convert import check_pty, process_request, process_status, wait_s
 from sandboxd.service.edge import Context, authorization, streaming, unary
 from sandboxd.service.file_plane import FilePlane
 from sandboxd.spool import CHUNK_BYTES, Spool
@@ -79,7 +79,7 @@ class DataPlaneService(FilePlane, data_pb2_grpc.DataPlaneServicer):
     async def ProcessWait(self, request: data_pb2.ProcessWaitRequest, context: Context) -> data_pb2.ProcessStatus:
         _, process = await self._process(request, context)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(max(request.timeout_s, 0.0), MAX_WAIT_S)):
+            async with asyncio.timeout(wait_s(request.timeout_s, MAX_WAIT_S)):
                 await process.wait_ended()
         return process_status(process)
 

@@ -13,7 +13,7 @@ from sandboxd.channel.fields import Reader, Writer
 from sandboxd.channel.messages import Op, Stat
 from sandboxd.channel.streams import StreamCut
 from sandboxd.sandbox import Sandbox
-from sandboxd.service.convert import absolute_path, entry_info, file_info, watch_event
+from sandboxd.service.convert import MAX_TIMEOUT_S, absolute_path, entry_info, file_info, wait_s, watch_event
 from sandboxd.service.edge import Context, streaming, unary
 
 MAX_READ_BYTES: Final = 100 * 1024 * 1024
@@ -141,9 +141,10 @@ class FilePlane:
     @streaming
     async def FileWatch(self, request: data_pb2.FileWatchRequest, context: Context) -> AsyncIterator[data_pb2.FileWatchEvent]:
         sandbox = self._sandbox(request.sandbox_id, context)
+        timeout_s = wait_s(request.timeout_s, MAX_TIMEOUT_S)
         stream = await (await sandbox.guest()).watch(absolute_path(request.path, sandbox), recursive=request.recursive)
         try:
-            async with asyncio.timeout(request.timeout_s or None):
+            async with asyncio.timeout(timeout_s or None):
                 yield data_pb2.FileWatchEvent()
                 async for event in watch_events(stream):
                     yield watch_event(event)

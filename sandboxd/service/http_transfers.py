@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import structlog
@@ -71,10 +72,10 @@ class HttpTransfers:
         sandbox_id = request.match_info["sandbox_id"]
         self._gate.client(request.headers.get("Authorization"), sandbox_id)
         sandbox = self._node.get(sandbox_id)
-        path = request.query.get("path", "")
+        path = _path_in(request.rel_url.raw_query_string)
         if not path:
             raise InvalidError("The request names no path.", remedy="Add ?path=...")
-        return sandbox, absolute_path(path.encode("utf-8", "surrogateescape"), sandbox)
+        return sandbox, absolute_path(path, sandbox)
 
     async def _receive(self, request: web.Request, sandbox: Sandbox, stream: ByteStream, unit: str) -> web.Response:
         """Body to guest. A body that is cut cancels the transfer: the old file stays."""
@@ -103,6 +104,12 @@ class HttpTransfers:
         finally:
             stream.close()
         return response
+
+
+def _path_in(query: str) -> bytes:
+    """The parameter ``path`` as bytes, since a name inside a sandbox need not be UTF-8; empty if there is none."""
+    values = (value for name, _, value in (field.partition("=") for field in query.split("&")) if name == "path")
+    return unquote_to_bytes(next(values, "").replace("+", " "))
 
 
 def _octal(text: str) -> int:

@@ -65,5 +65,8 @@ class SimAssembly:
         await self.runtime.delete(sandbox_id)
         shutil.rmtree(self._sandboxes / sandbox_id, ignore_errors=True)
 
+    async def repair(self) -> None:
+        """Simulated sandboxes stand on nothing."""
+
     async def owners(self) -> frozenset[SandboxId]:
         return await self.runtime.list_() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}
