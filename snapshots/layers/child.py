@@ -1,0 +1,60 @@
+"""Runs one of this package's programs as a child process: started without a stop of the event loop, killed with its caller or its call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from cove.exception import InternalError
+from snapshots.layers.child_result import MAX_RESULT_BYTES, Result, read_report
+
+_STDERR_CHARACTERS: Final = 500
+
+
+async def run_child(module: str, arguments: Sequence[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL) -> Result:
+    """Run ``python -m module arguments... RESULT_FD`` to its end.
+
+    Returns: what the child reported.
+    Raises:  the error that it reported. InternalError: it ended without a report. On cancellation it is killed first.
+    """
+    with _memory_file("result") as result, _memory_file("stderr") as stderr:
+        argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-I", "-m", module, *arguments, str(result)]
+        # Not asyncio's: on uvloop that forks, which stops a large daemon's loop for tens of milliseconds; this is a vfork.
+        process = subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=[result])  # noqa: ASYNC220  # see above
+        try:
+            await _ended(process.pid)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()  # at most the time a killed process needs to die
+        report = os.pread(result, MAX_RESULT_BYTES, 0)
+        if not report:
+            said = os.pread(stderr, MAX_RESULT_BYTES, 0).decode("utf-8", "replace")[-_STDERR_CHARACTERS:]
+            raise InternalError(f"{module} ended with status {process.returncode}: {said}", retryable=True)
+        return read_report(report, module)
+
+
+async def _ended(pid: int) -> None:
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(pid)
+    gone = asyncio.Event()
+    loop.add_reader(pidfd, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+@contextlib.contextmanager
+def _memory_file(name: str) -> Iterator[int]:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
