@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from cove.exception import InvalidError, RemoteError
+from cove.exception import InvalidError, RemoteError, RequestSizeError
 from sandboxd import apt_sources, image_recipe
 from sandboxd.contained import Progress, run_contained
 from sandboxd.image_recipe import Recipe
+from snapshots.layers.archives import unpack_archive
 
 HOOKS: Final = Path(__file__).parent / "host"
 HOOK_NAMES: Final = ("image-setup.sh", "image-customize.sh")
@@ -48,21 +48,25 @@ async def debootstrap(recipe: Recipe, target: Path, progress: Progress) -> None:
 
 
 async def unpack(file: Path, target: Path) -> tuple[str, ...]:
-    """Unpack a rootfs tarball into ``target`` in a child that is confined to it; needs root.
+    """Unpack a rootfs tarball into the empty directory ``target``, in a child that is confined to it; needs root.
 
     Returns: notes on what was left out.
-    Raises:  InvalidError: not a tarball, malformed, too large, or changed while it was read.
+    Raises:  InvalidError: not a tarball, malformed, too large, empty, or changed while it was read.
+             ResourceExhaustedError: the disk is full.
     """
-    notes: list[str] = []
     with file.open("rb") as opened:
         before = identity(opened.fileno())
-        argv = [sys.executable, "-I", "-m", "sandboxd.unpack", str(target)]
-        await run_contained(argv, stdin=opened.fileno(), progress=notes.append, failure=InvalidError, what=f"Unpacking {file}")
+        try:
+            unpacked = await unpack_archive(opened.fileno(), target)
+        except (InvalidError, RequestSizeError) as error:
+            raise InvalidError(f"The rootfs tarball {file} cannot be used: {error.cause}", remedy=error.remedy) from error
         if identity(opened.fileno()) != before:
             raise InvalidError(
                 f"The rootfs tarball {file} changed while it was read.", remedy="Write it elsewhere and rename it into place."
             )
-    return tuple(notes)
+    if not unpacked.members:
+        raise InvalidError(f"The rootfs tarball {file} is empty.")
+    return unpacked.notes
 
 
 def identity(descriptor: int) -> tuple[int, ...]:

@@ -117,12 +117,12 @@ def _number(field: bytes) -> int:
         return (
             int.from_bytes(field, "big", signed=True) if field[0] == 0xFF else int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         )
-    digits = field.partition(b"\0")[0].strip(b" ")
-    if not digits:
-        return 0
+    digits = field.strip(b" \0")
     if not digits.isdigit():  # int() would take signs and underscores
-        raise InvalidError("The archive is damaged: a header has a number that is none.")
+        digits = field.partition(b"\0")[0].strip(b" ")
+        if digits and not digits.isdigit():
+            raise InvalidError("The archive is damaged: a header has a number that is none.")
     try:
-        return int(digits, 8)
+        return int(digits or b"0", 8)
     except ValueError:
         raise InvalidError("The archive is damaged: a header has a number that is not octal.") from None

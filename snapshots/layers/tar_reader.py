@@ -6,8 +6,7 @@ Own code, not tarfile: that one keeps every member, lets an archive choose how m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from cove.exception import InvalidError, RequestSizeError
 from snapshots.digest import Hasher
@@ -26,8 +25,7 @@ _HAVE_DATA: Final = _FILES | {Type.PAX, Type.PAX_GLOBAL, Type.GNU_LONG_LINK, Typ
 _CUT_OFF: Final = "The archive is cut off: it ends in the middle of a member."
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One entry of an archive, with what extended headers said about it. Names are as they stand there, not yet to be trusted."""
 
     name: bytes
@@ -70,15 +68,19 @@ class TarStream:
 
     def read(self, size: int) -> bytes:
         """``size`` bytes. Raises: InvalidError: the archive ends before."""
+        data = self.take(size)
+        if len(data) < size:
+            raise InvalidError(_CUT_OFF)
+        return data
+
+    def take(self, size: int) -> bytes:
+        """``size`` bytes, fewer at the end of the archive."""
         end = self._position + size
         if end <= len(self._chunk):
             data = bytes(self._chunk[self._position : end])
             self._position = end
             return data
-        data = b"".join(self.views(size))
-        if len(data) < size:
-            raise InvalidError(_CUT_OFF)
-        return data
+        return b"".join(self.views(size))
 
     def views(self, size: int) -> Iterator[memoryview]:
         """``size`` bytes in pieces, fewer at the end of the archive. A piece is good until the next one is asked for."""
@@ -127,11 +129,12 @@ class TarReader:
 
     def _next_block(self) -> bytes | None:
         """The next header; None after the last."""
-        for _ in self.data():
+        for _ in self.data() if self._left else ():
             pass
-        self._stream.read(self._padding)
-        self._padding = 0
-        block = b"".join(self._stream.views(BLOCK_BYTES))
+        if self._padding:
+            self._stream.read(self._padding)
+            self._padding = 0
+        block = self._stream.take(BLOCK_BYTES)
         if block == END:
             self.ended = True
             self._read_trailer()
@@ -163,7 +166,7 @@ class TarReader:
         member = _combined(header, records)
         if member.type is Type.GNU_SPARSE:
             extents, real = sparse.read_old_map(block, self._stream.read)
-            member = replace(member, extents=extents, real_bytes=real)
+            member = member._replace(extents=extents, real_bytes=real)
         self._begin(member)
         return self._with_map(member, records) if member.is_file else member
 
@@ -205,7 +208,7 @@ class TarReader:
             raise InvalidError("The archive has a sparse file of a form that is not supported.")
         if extents is None:
             return member
-        member = replace(member, name=name or member.name, real_bytes=member.real_bytes if real is None else real, extents=extents)
+        member = member._replace(name=name or member.name, real_bytes=member.real_bytes if real is None else real, extents=extents)
         sparse.check_extents(extents, stored_bytes=self._left, real_bytes=member.real_bytes)
         return member
 
