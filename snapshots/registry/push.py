@@ -193,14 +193,15 @@ class _Outgoing:
 
     async def _checked(self) -> AsyncGenerator[bytes, None]:
         """Raises:  DataLossError: wrong size or digest."""
-        hasher, held = Hasher(), b""
+        hasher, held, described = Hasher(), b"", self._source.descriptor
         async with aclosing(self._source.open()) as chunks:
             async for chunk in chunks:
                 hasher.update(chunk)
+                if hasher.size_bytes > described.size_bytes:
+                    break  # before what is held completes a body of the right size
                 if held:
                     yield held
                 held = chunk
-        described = self._source.descriptor
         if (hasher.size_bytes, hasher.digest()) != (described.size_bytes, described.digest):
             raise DataLossError(f"The data of the blob {described.digest} is not what it should be.")
         if held:
