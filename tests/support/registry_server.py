@@ -105,7 +105,9 @@ class TokenIssuer:
     def token(self, scopes: list[str], lifetime_s: float = 300.0) -> str:
         """One that allows ``scopes``, each ``repository:name:action,action``."""
         now_s = time.time()
-        access = [dict(zip(("type", "name", "actions"), (*scope.split(":")[:2], scope.split(":")[2].split(",")), strict=True)) for scope in scopes]
+        access = [
+            dict(zip(("type", "name", "actions"), (*scope.split(":")[:2], scope.split(":")[2].split(",")), strict=True)) for scope in scopes
+        ]
         claims = {"iss": ISSUER, "aud": SERVICE, "sub": "", "iat": int(now_s), "nbf": int(now_s) - 60, "exp": int(now_s + lifetime_s)}
         der = self._certificate.public_bytes(serialization.Encoding.DER)
         headers = {"x5c": [base64.b64encode(der).decode()]}

@@ -145,12 +145,16 @@ def _answers(url: str, method: str, data: bytes | None = None) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> S3Server:
-    """The session's server: modules import this fixture, and the first that needs the server starts it for all."""
-    config = request.config
+def s3_session(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> S3Server:
+    """The session's server; the first fixture that asks starts it, and it ends with the session."""
     if _SERVER not in config.stash:
         running = contextlib.ExitStack()
         config.stash[_SERVER] = running.enter_context(s3_server(tmp_path_factory.mktemp("s3")))
         config.add_cleanup(running.close)
     return config.stash[_SERVER]
+
+
+@pytest.fixture(scope="session")
+def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> S3Server:
+    """The session's server, for modules that import this fixture."""
+    return s3_session(request.config, tmp_path_factory)

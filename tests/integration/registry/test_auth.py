@@ -81,7 +81,9 @@ class TokenService:
             return web.Response(status=self.status, headers={"Retry-After": "0"})
         if authorization not in (None, GOOD.basic()):
             return web.Response(status=401)
-        allowed = scopes if authorization else [scope for scope in scopes if scope.startswith("repository:public/") and scope.endswith(":pull")]
+        allowed = (
+            scopes if authorization else [scope for scope in scopes if scope.startswith("repository:public/") and scope.endswith(":pull")]
+        )
         token = self.issuer.token(allowed, -600.0 if self.spoil else self.lifetime_s)
         self.spoil = False
         return web.json_response({"token": token, "expires_in": 300})
@@ -151,7 +153,9 @@ async def test_a_mount_asks_for_both_repositories(bearer: RegistryServer, tokens
     assert (["repository:private/two:pull,push", "repository:private/one:pull"], True) in tokens.asked
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (403, AuthError), (400, AuthError), (404, NotFoundError), (429, ResourceExhaustedError)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, AuthError), (403, AuthError), (400, AuthError), (404, NotFoundError), (429, ResourceExhaustedError)]
+)
 async def test_a_token_service_that_refuses(bearer: RegistryServer, tokens: TokenService, status: int, kind: type[Exception]) -> None:
     tokens.status = status
     async with RegistryClient(bearer.address, GOOD, settings=FAST) as client:

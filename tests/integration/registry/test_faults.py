@@ -108,7 +108,9 @@ async def test_a_registry_that_recovers_is_not_noticed(client: RegistryClient, f
     assert 7.0 in sleeps.waits_s
 
 
-async def test_back_off_grows_and_a_wait_that_is_too_long_is_the_caller_s(client: RegistryClient, fake: FakeRegistry, sleeps: Sleeps) -> None:
+async def test_back_off_grows_and_a_wait_that_is_too_long_is_the_caller_s(
+    client: RegistryClient, fake: FakeRegistry, sleeps: Sleeps
+) -> None:
     after = ""
 
     async def refuse(request: web.Request) -> web.StreamResponse:
@@ -144,7 +146,9 @@ async def test_each_part_is_asked_for_once(client: RegistryClient, fake: FakeReg
             return web.Response(body=LAYER) if ignores_range else None
         part = LAYER[start : start + 250_000]
         if start and not ignores_range:
-            return await send_and_cut(request, part, len(LAYER) - start, **{"Content-Range": f"bytes {start}-{len(LAYER) - 1}/{len(LAYER)}"})
+            return await send_and_cut(
+                request, part, len(LAYER) - start, **{"Content-Range": f"bytes {start}-{len(LAYER) - 1}/{len(LAYER)}"}
+            )
         return await send_and_cut(request, LAYER[: start + 250_000], len(LAYER))
 
     fake.override = cut
@@ -165,7 +169,9 @@ async def test_a_line_that_gives_a_byte_at_a_time_is_given_up(client: RegistryCl
     assert len(fake.requests) == 5
 
 
-@pytest.mark.parametrize("content_range", ["", "bytes 0-9/1048576", "bytes 250001-1048575/1048576", "bytes x-y/z", "bytes 250000-1048575/*"])
+@pytest.mark.parametrize(
+    "content_range", ["", "bytes 0-9/1048576", "bytes 250001-1048575/1048576", "bytes x-y/z", "bytes 250000-1048575/*"]
+)
 async def test_another_range_than_the_one_asked_for(client: RegistryClient, fake: FakeRegistry, content_range: str) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if "Range" not in request.headers:
@@ -310,7 +316,10 @@ async def test_a_slow_reader_is_not_a_slow_line(fake: FakeRegistry) -> None:
     assert received == len(LAYER)
 
 
-@pytest.mark.parametrize("answer", [b"junk\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", b""])
+@pytest.mark.parametrize(
+    "answer",
+    [b"junk\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", b""],
+)
 async def test_what_is_not_http(answer: bytes, sleeps: Sleeps) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

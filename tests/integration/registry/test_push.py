@@ -61,7 +61,9 @@ class Blob:
 
 
 def config_of(*diff_ids: Digest) -> bytes:
-    return encode_config(ImageConfig(platform=Platform(), diff_ids=diff_ids, env=("A=b",), cmd=("/hello",), workdir="/w", labels={"k": "v"}))
+    return encode_config(
+        ImageConfig(platform=Platform(), diff_ids=diff_ids, env=("A=b",), cmd=("/hello",), workdir="/w", labels={"k": "v"})
+    )
 
 
 async def test_skopeo_takes_what_was_pushed(client: RegistryClient, server: RegistryServer, tmp_path: Path) -> None:
@@ -152,7 +154,9 @@ async def test_a_config_must_fit_its_layers(client: RegistryClient, server: Regi
         await push(client, parse_reference(f"{server.address}/unfit"), config_of(digest_of(b"x")), [])
     foreign = msgspec.structs.replace(Blob(b"x").descriptor, media_type="application/octet-stream")
     with pytest.raises(Exception, match="media type"):
-        await push(client, parse_reference(f"{server.address}/unfit"), config_of(digest_of(b"x")), [LayerSource(foreign, Blob(b"x").chunks)])
+        await push(
+            client, parse_reference(f"{server.address}/unfit"), config_of(digest_of(b"x")), [LayerSource(foreign, Blob(b"x").chunks)]
+        )
 
 
 async def test_pushing_changes_a_tag_at_the_end_only(client: RegistryClient, server: RegistryServer) -> None:

@@ -22,24 +22,6 @@ pub fn split(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
 }
 
-/// Refuses a symbolic link that leads out of `root`, the absolute directory that is unpacked into; `depth` is that of the link's own directory.
-pub fn check_target(target: &[u8], depth: usize, root: &[u8]) -> Result<(), TarError> {
-    let outside = TarError("a symbolic link leads out of the directory");
-    let (mut depth, path) = if target.first() == Some(&b'/') {
-        (0, below(target, root).ok_or_else(|| outside.clone())?)
-    } else {
-        (depth, split(target).collect())
-    };
-    for part in path {
-        if part == b".." {
-            depth = depth.checked_sub(1).ok_or_else(|| outside.clone())?;
-        } else {
-            depth += 1;
-        }
-    }
-    Ok(())
-}
-
 /// What follows `root` in an absolute path that begins with it.
 pub fn below<'a>(path: &'a [u8], root: &[u8]) -> Option<Vec<&'a [u8]>> {
     let mut parts = split(path);
@@ -63,16 +45,5 @@ mod tests {
         for name in [&b"/etc"[..], b"..", b"a/../b", b"a/..", b"../a", b"a\0b"] {
             assert!(components(name).is_err());
         }
-    }
-
-    #[test]
-    fn links_stay_inside() {
-        for (target, depth) in [(&b"a"[..], 0), (b"../a", 1), (b"../../a", 2), (b"a/../b", 0), (b"/srv/x", 0), (b"/srv/./x/../y", 3), (b"/srv", 0)] {
-            assert_eq!(check_target(target, depth, b"/srv/"), Ok(()), "{:?}", String::from_utf8_lossy(target));
-        }
-        for (target, depth) in [(&b".."[..], 0), (b"../../a", 1), (b"a/../../b", 0), (b"/etc", 5), (b"/srvx", 0), (b"/srv/..", 0), (b"/", 0)] {
-            assert!(check_target(target, depth, b"/srv").is_err(), "{:?}", String::from_utf8_lossy(target));
-        }
-        assert_eq!(check_target(b"/anywhere", 0, b"/"), Ok(()));
     }
 }

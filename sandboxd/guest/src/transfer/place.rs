@@ -26,11 +26,6 @@ impl Place {
         Place { path: path.to_vec(), root: Rc::new(root), last: None }
     }
 
-    /// The absolute path.
-    pub fn path(&self) -> &[u8] {
-        &self.path
-    }
-
     /// Opens a directory below, following links that stay inside; missing directories are made.
     pub fn directory(&mut self, parts: &[&[u8]]) -> io::Result<Rc<OwnedFd>> {
         if parts.is_empty() {
