@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cove.app import App
     from cove.client import Client
     from cove.exception import Error
+    from cove.file_pattern_matcher import FilePatternMatcher
     from cove.image import Image
     from cove.sandbox import Sandbox
     from cove.secret import Secret
@@ -34,6 +35,7 @@ _HOMES: Final = {
     "App": "cove.app",
     "Client": "cove.client",
     "Error": "cove.exception",
+    "FilePatternMatcher": "cove.file_pattern_matcher",
     "Image": "cove.image",
     "Sandbox": "cove.sandbox",
     "Secret": "cove.secret",
@@ -48,6 +50,7 @@ __all__ = [
     "App",
     "Client",
     "Error",
+    "FilePatternMatcher",
     "Image",
     "Sandbox",
     "Secret",

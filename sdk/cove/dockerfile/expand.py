@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from cove.dockerfile.problems import cut, unsupported
 from cove.dockerfile.words import WHITESPACE
@@ -22,6 +22,10 @@ MAX_NESTING: Final = 32
 """Of ``${A:-${B:-…}}``."""
 
 _NAME: Final = re.compile(r"[0-9]+|[^\W\d]\w*|[@*#?\-$!]")
+_GAPS: Final = re.compile(f"([{re.escape(WHITESPACE)}]+)")
+_OTHER_MODIFIERS: Final = frozenset("#%/^,:@!")
+"""Those of shells, and of newer Docker."""
+
 _MODIFIER: Final = re.compile(r":?[-+?]")
 
 
@@ -43,7 +47,7 @@ def expand_words(text: str, variables: Mapping[str, str], *, escape: str = "\\")
         if piece.whole:
             word.append(piece.text)
             continue
-        for part in re.split(f"([{re.escape(WHITESPACE)}]+)", piece.text):
+        for part in _GAPS.split(piece.text):
             if part and part[0] in WHITESPACE:
                 words.append("".join(word))
                 word = []
@@ -67,8 +71,7 @@ def used_variables(text: str, *, escape: str = "\\") -> frozenset[str]:
     return frozenset(expansion.used)
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """A part of the result. ``whole``: it was quoted or escaped, so its spaces do not separate words."""
 
     text: str
@@ -115,8 +118,8 @@ class _Expansion:
             return _Piece(self._single_quoted(), whole=True)
         if self.quotes and character == '"':
             return _Piece(self._double_quoted(), whole=True)
-        match = _plain(self.escape).match(self.text, self._position)
-        found = match[0] if match else character  # a brace, or a quote where quotes do not count
+        match = _plain(self.escape, quotes=self.quotes, brace=self._nesting > 0).match(self.text, self._position)
+        found = match[0] if match else character
         self._position += len(found)
         return _Piece(found, whole=False)
 
@@ -182,7 +185,7 @@ class _Expansion:
     def _modifier(self) -> str:
         match = _MODIFIER.match(self.text, self._position)
         if match is None:
-            if self._position >= len(self.text):
+            if self.text[self._position : self._position + 1] not in _OTHER_MODIFIERS:
                 raise InvalidError(f"A }} is missing in {cut(self.text)!r}.", remedy=f"Add it, or escape the $ with {self.escape}.")
             what = f"The modifier {cut(self.text[self._position : self._position + 2])!r} of a variable"
             raise unsupported(what, instead="There are :-, -, :+, +, :? and ?; do the rest in a RUN.")
@@ -220,8 +223,10 @@ class _Expansion:
 
 
 @cache
-def _plain(escape: str) -> re.Pattern[str]:
-    return re.compile(rf"""[^$'"}}{re.escape(escape)}]+""")
+def _plain(escape: str, *, quotes: bool, brace: bool) -> re.Pattern[str]:
+    """Characters that stand for themselves. ``quotes`` and ``brace``: whether these do not."""
+    special = "$" + escape + "'\"" * quotes + "}" * brace
+    return re.compile(f"[^{re.escape(special)}]+")
 
 
 @cache

@@ -17,7 +17,9 @@ from cove.dockerfile.problems import at_line
 from cove.exception import InvalidError
 
 MAX_SCOPE_CHARACTERS: Final = 1024 * 1024
-"""Of all variables together: no process could be started with more."""
+"""Of all variables together, and of one expanded instruction: no process could be started with more."""
+
+MAX_VARIABLES: Final = 4096
 
 PREDEFINED_ARGS: Final = frozenset(
     name for plain in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (plain, plain.lower())
@@ -75,7 +77,7 @@ class Scope:
     def after(self, instruction: Instruction) -> Scope:
         """The variables that follow ``instruction``, which is expanded already.
 
-        Raises:  InvalidError: more than ``MAX_SCOPE_CHARACTERS`` in all.
+        Raises:  InvalidError: more than ``MAX_VARIABLES``, or more than ``MAX_SCOPE_CHARACTERS`` in all.
         """
         match instruction:
             case model.Env(pairs=pairs):
@@ -91,9 +93,12 @@ class Scope:
         return arg.default if arg.default is not None else self.global_args.get(arg.name)
 
     def _checked(self, scope: Scope, instruction: Instruction) -> Scope:
-        if sum(len(name) + len(value) for name, value in scope.variables.items()) > MAX_SCOPE_CHARACTERS:
-            with at_line(instruction.line, instruction.original):
+        characters = sum(len(name) + len(value) for name, value in scope.variables.items())
+        with at_line(instruction.line, instruction.original):
+            if characters > MAX_SCOPE_CHARACTERS:
                 raise InvalidError(f"All variables together exceed {MAX_SCOPE_CHARACTERS} characters.", remedy="Use shorter values.")
+            if len(scope.env) + len(scope.args) > MAX_VARIABLES:
+                raise InvalidError(f"There are more than {MAX_VARIABLES} variables.", remedy="Put them into a file that programs read.")
         return scope
 
 
@@ -105,15 +110,22 @@ def global_scope(args: tuple[model.Arg, ...], *, given: Mapping[str, str], escap
     return scope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Words:
-    """Expands with the variables of one scope."""
+    """Expands the texts of one instruction with the variables of one scope."""
 
     variables: Mapping[str, str]
     escape: str
+    _characters: int = 0
 
     def one(self, text: str) -> str:
-        return expand(text, self.variables, escape=self.escape)
+        return self._counted(expand(text, self.variables, escape=self.escape))
+
+    def _counted(self, text: str) -> str:
+        self._characters += len(text)
+        if self._characters > MAX_SCOPE_CHARACTERS:
+            raise InvalidError(f"The instruction grows to over {MAX_SCOPE_CHARACTERS} characters.", remedy="Use shorter values.")
+        return text
 
     def maybe(self, text: str | None) -> str | None:
         return None if text is None else self.one(text)
@@ -128,7 +140,8 @@ class _Words:
         return tuple(self._heredoc(heredoc) if heredoc.expands else heredoc for heredoc in heredocs)
 
     def _heredoc(self, heredoc: model.Heredoc) -> model.Heredoc:
-        return model.Heredoc(heredoc.name, expand_heredoc(heredoc.content, self.variables), expands=False)
+        content = self._counted(expand_heredoc(heredoc.content, self.variables))
+        return model.Heredoc(heredoc.name, content, expands=False)
 
 
 def _transfer(found: model.Copy | model.Add, words: _Words) -> model.Copy | model.Add:

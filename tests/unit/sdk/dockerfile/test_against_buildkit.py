@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import dockerfile as buildkit  # type: ignore[import-untyped]  # the package ships no types
+import dockerfile as buildkit  # type: ignore[import-not-found]  # the package ships no types
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
