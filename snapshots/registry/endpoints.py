@@ -92,6 +92,6 @@ def _join(current: URL, location: str) -> URL | None:
         return None
     try:
         target = current.join(URL(location, encoded=True)).with_fragment(None)
+        return None if target.port is None else target  # asking for the port has host and port parsed
     except ValueError:
         return None
-    return target

@@ -127,10 +127,9 @@ async def test_bearer_anonymous(bearer: RegistryServer, tokens: TokenService) ->
 
 async def test_many_requests_share_one_token(bearer: RegistryServer, tokens: TokenService) -> None:
     reference = parse_reference(f"{bearer.address}/private/image")
-    async with RegistryClient(bearer.address, GOOD, settings=FAST) as client:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(10):
-                group.create_task(client.resolve(reference))
+    async with RegistryClient(bearer.address, GOOD, settings=FAST) as client, asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(client.resolve(reference))
     assert len(tokens.asked) == 1
 
 
