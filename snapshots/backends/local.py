@@ -24,7 +24,7 @@ from typing import Final
 
 from cove.exception import AlreadyExistsError, DataLossError, Error, InternalError, InvalidError, NotFoundError, ResourceExhaustedError
 from snapshots.backends.protocol import ObjectInfo, check_conditional, check_name, check_prefix
-from snapshots.backends.threads import in_thread
+from snapshots.backends.threads import in_thread, opened_in_thread
 from snapshots.digest import Chunk
 
 CHUNK_BYTES: Final = 1 << 20
@@ -59,19 +59,14 @@ class LocalBackend:
 
     @asynccontextmanager
     async def stage(self) -> AsyncIterator[LocalStaged]:
-        staged = await in_thread(LocalStaged, self)
-        try:
+        async with opened_in_thread(lambda: LocalStaged(self), LocalStaged.close) as staged:
             yield staged
-        finally:
-            await in_thread(staged.close)
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[LocalReader]:
-        reader = await in_thread(LocalReader, check_name(name), self.objects / name)
-        try:
+        path = self.objects / check_name(name)
+        async with opened_in_thread(lambda: LocalReader(name, path), LocalReader.close) as reader:
             yield reader
-        finally:
-            reader.close()
 
     async def stat(self, name: str) -> ObjectInfo:
         return await in_thread(self._stat, check_name(name))
@@ -162,14 +157,11 @@ class LocalStaged:
         second.unlink(missing_ok=True)  # still there if both were links to one file: rename(2) does nothing then
 
     def close(self) -> None:
-        """Forget the staged names. Idempotent; in a thread."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            try:
-                self._path.with_name(f"{self._path.name}.link").unlink(missing_ok=True)
-                self._path.unlink(missing_ok=True)
-            finally:
-                os.close(fd)
+        """Forget the staged names. In a thread; what cannot be removed now is what a sweep finds."""
+        with errors_of("a new object"), contextlib.ExitStack() as closing:
+            closing.callback(os.close, self._fd)
+            self._path.with_name(f"{self._path.name}.link").unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
 
 class LocalReader:

@@ -1,7 +1,11 @@
-"""Objects in this process's memory: for tests, and for trying cove without leaving a trace."""
+"""Objects in this process's memory: for tests, and for trying cove without leaving a trace.
+
+Every operation lets other tasks run first, as one that waits for a disk does: a loop over it starves nobody, and tests see races.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -39,15 +43,19 @@ class MemoryBackend:
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[MemoryReader]:
+        await asyncio.sleep(0)
         yield MemoryReader(*self._get(name))
 
     async def stat(self, name: str) -> ObjectInfo:
+        await asyncio.sleep(0)
         return self._get(name)[0]
 
     async def delete(self, name: str) -> None:
+        await asyncio.sleep(0)
         self._objects.pop(check_name(name), None)
 
     async def list_(self, prefix: str) -> AsyncGenerator[ObjectInfo, None]:
+        await asyncio.sleep(0)
         check_prefix(prefix)
         for info, _ in list(self._objects.values()):
             if info.name.startswith(prefix):
@@ -85,10 +93,12 @@ class MemoryStaged:
         self._data = bytearray()
 
     async def write(self, chunk: Chunk) -> None:
+        await asyncio.sleep(0)
         self._backend.check_space(len(self._data) + memoryview(chunk).nbytes)
         self._data += chunk
 
     async def publish(self, name: str, *, if_absent: bool = False) -> None:
+        await asyncio.sleep(0)
         self._backend.put(name, bytes(self._data), if_absent=if_absent)
 
 
@@ -100,4 +110,5 @@ class MemoryReader:
         self._data = data
 
     async def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
+        await asyncio.sleep(0)
         return self._data[offset_bytes : offset_bytes + size_bytes]

@@ -1,8 +1,8 @@
 """Objects in an S3 bucket, through obstore.
 
-The name of a blob is known only when its last byte is. So what is staged waits in an unnamed file on this machine's disk: nothing unverified
-ever reaches the bucket, and a crash leaves nothing. Large objects go up in parts; an upload that was cut short is invisible, but its parts
-cost space until the bucket's rule for incomplete multipart uploads removes them: set one.
+The name of a blob is known only when its last byte is. So what is staged waits in an unnamed file on this machine's disk: nothing that was
+not verified reaches the bucket, and a crash leaves nothing. Large objects go up in parts. Those of an upload that was cut short cannot be
+seen, but cost space until the bucket's rule for incomplete multipart uploads removes them: set one.
 
 Only this module knows obstore. Its errors' text can hold what the server said, request headers with session tokens included; so none of it
 goes into our errors, not as their ``__cause__`` either, but the status and S3's error code.
@@ -29,7 +29,7 @@ from cove import exception
 from cove.exception import AlreadyExistsError, ConflictError, ConnectionError, Error, InvalidError, NotFoundError, ResourceExhaustedError
 from snapshots.backends.local import errors_of
 from snapshots.backends.protocol import ObjectInfo, check_conditional, check_name, check_prefix
-from snapshots.backends.threads import in_thread
+from snapshots.backends.threads import in_thread, opened_in_thread
 from snapshots.digest import Chunk
 
 if TYPE_CHECKING:
@@ -108,11 +108,8 @@ class S3Backend:
 
     @asynccontextmanager
     async def stage(self) -> AsyncIterator[S3Staged]:
-        spool = await in_thread(_unnamed_file, self.spool_dir)
-        try:
+        async with opened_in_thread(lambda: _unnamed_file(self.spool_dir), lambda file: file.close()) as spool:
             yield S3Staged(self, spool)
-        finally:
-            await in_thread(spool.close)
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[S3Reader]:

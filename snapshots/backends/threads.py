@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -25,12 +26,23 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         raise
 
 
+@asynccontextmanager
+async def opened_in_thread(opening: Callable[[], T], closing: Callable[[T], None]) -> AsyncIterator[T]:
+    """What ``opening`` returns, until ``closing`` has it, each in a worker thread; a cancellation during either leaks nothing."""
+    future = asyncio.get_running_loop().run_in_executor(None, opening)
+    try:
+        yield await asyncio.shield(future)
+    finally:
+        await _finish(future)
+        if future.exception() is None:
+            await in_thread(closing, future.result())
+
+
 async def _finish(future: asyncio.Future[T]) -> None:
-    """Wait for ``future`` whatever else happens; its outcome is of no interest any more."""
+    """Wait for ``future`` whatever else happens; its outcome is of no interest to who was cancelled."""
     while not future.done():
         try:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             continue
-    if not future.cancelled():
-        future.exception()
+    future.exception()
