@@ -92,12 +92,14 @@ class Resources(_message.Message):
     def __init__(self, cpu_request_millis: _Optional[int] = ..., cpu_limit_millis: _Optional[int] = ..., memory_request_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., disk_limit_bytes: _Optional[int] = ..., max_tasks: _Optional[int] = ...) -> None: ...
 
 class ImageRef(_message.Message):
-    __slots__ = ("debian", "rootfs_path")
+    __slots__ = ("debian", "rootfs_path", "image_id")
     DEBIAN_FIELD_NUMBER: _ClassVar[int]
     ROOTFS_PATH_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
     debian: str
     rootfs_path: str
-    def __init__(self, debian: _Optional[str] = ..., rootfs_path: _Optional[str] = ...) -> None: ...
+    image_id: str
+    def __init__(self, debian: _Optional[str] = ..., rootfs_path: _Optional[str] = ..., image_id: _Optional[str] = ...) -> None: ...
 
 class SandboxSpec(_message.Message):
     __slots__ = ("command", "env", "workdir", "timeout_s", "idle_timeout_s", "resources", "image", "network", "pty", "verbose")

@@ -5,6 +5,7 @@ import warnings
 
 from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import control_pb2 as cove_dot_wire_dot_control__pb2
+from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
 GRPC_VERSION = grpc.__version__
@@ -110,6 +111,56 @@ class ControlStub(object):
                 request_serializer=cove_dot_wire_dot_control__pb2.SandboxAccessRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_common__pb2.Access.FromString,
                 _registered_method=True)
+        self.SandboxSnapshotFilesystem = channel.unary_unary(
+                '/cove.v1.Control/SandboxSnapshotFilesystem',
+                request_serializer=cove_dot_wire_dot_image__pb2.SandboxSnapshotFilesystemRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImageInfo.FromString,
+                _registered_method=True)
+        self.SandboxDiff = channel.unary_stream(
+                '/cove.v1.Control/SandboxDiff',
+                request_serializer=cove_dot_wire_dot_image__pb2.SandboxDiffRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+                _registered_method=True)
+        self.ImageBuild = channel.unary_stream(
+                '/cove.v1.Control/ImageBuild',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImageBuildRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImageBuildEvent.FromString,
+                _registered_method=True)
+        self.ImageGet = channel.unary_unary(
+                '/cove.v1.Control/ImageGet',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImageGetRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImageInfo.FromString,
+                _registered_method=True)
+        self.ImageList = channel.unary_unary(
+                '/cove.v1.Control/ImageList',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImageListRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImageListResponse.FromString,
+                _registered_method=True)
+        self.ImageDelete = channel.unary_unary(
+                '/cove.v1.Control/ImageDelete',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImageDeleteRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImageDeleteResponse.FromString,
+                _registered_method=True)
+        self.ImagePrune = channel.unary_unary(
+                '/cove.v1.Control/ImagePrune',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImagePruneRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImagePruneResponse.FromString,
+                _registered_method=True)
+        self.ImagePush = channel.unary_stream(
+                '/cove.v1.Control/ImagePush',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImagePushRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.ImagePushEvent.FromString,
+                _registered_method=True)
+        self.ImageDiff = channel.unary_stream(
+                '/cove.v1.Control/ImageDiff',
+                request_serializer=cove_dot_wire_dot_image__pb2.ImageDiffRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+                _registered_method=True)
+        self.BlobsMissing = channel.unary_unary(
+                '/cove.v1.Control/BlobsMissing',
+                request_serializer=cove_dot_wire_dot_image__pb2.BlobsMissingRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.BlobsMissingResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer(object):
@@ -209,6 +260,69 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SandboxSnapshotFilesystem(self, request, context):
+        """Stops the sandbox for a moment, and answers when the image can be used. The key makes asking again safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SandboxDiff(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImageBuild(self, request, context):
+        """Answers with the cached image, joins a build of the same definition that runs, or builds. A caller that leaves does not end a build
+        that others wait for. A failed build is INVALID_ARGUMENT or FAILED_PRECONDITION with the end of the output in its text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImageGet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImageList(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImageDelete(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImagePrune(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImagePush(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImageDiff(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BlobsMissing(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -286,6 +400,56 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SandboxAccess,
                     request_deserializer=cove_dot_wire_dot_control__pb2.SandboxAccessRequest.FromString,
                     response_serializer=cove_dot_wire_dot_common__pb2.Access.SerializeToString,
+            ),
+            'SandboxSnapshotFilesystem': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxSnapshotFilesystem,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.SandboxSnapshotFilesystemRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImageInfo.SerializeToString,
+            ),
+            'SandboxDiff': grpc.unary_stream_rpc_method_handler(
+                    servicer.SandboxDiff,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.SandboxDiffRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.FileChanges.SerializeToString,
+            ),
+            'ImageBuild': grpc.unary_stream_rpc_method_handler(
+                    servicer.ImageBuild,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImageBuildRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImageBuildEvent.SerializeToString,
+            ),
+            'ImageGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImageGet,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImageGetRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImageInfo.SerializeToString,
+            ),
+            'ImageList': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImageList,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImageListRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImageListResponse.SerializeToString,
+            ),
+            'ImageDelete': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImageDelete,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImageDeleteRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImageDeleteResponse.SerializeToString,
+            ),
+            'ImagePrune': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImagePrune,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImagePruneRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImagePruneResponse.SerializeToString,
+            ),
+            'ImagePush': grpc.unary_stream_rpc_method_handler(
+                    servicer.ImagePush,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImagePushRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.ImagePushEvent.SerializeToString,
+            ),
+            'ImageDiff': grpc.unary_stream_rpc_method_handler(
+                    servicer.ImageDiff,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.ImageDiffRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.FileChanges.SerializeToString,
+            ),
+            'BlobsMissing': grpc.unary_unary_rpc_method_handler(
+                    servicer.BlobsMissing,
+                    request_deserializer=cove_dot_wire_dot_image__pb2.BlobsMissingRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.BlobsMissingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -693,6 +857,276 @@ class Control(object):
             '/cove.v1.Control/SandboxAccess',
             cove_dot_wire_dot_control__pb2.SandboxAccessRequest.SerializeToString,
             cove_dot_wire_dot_common__pb2.Access.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxSnapshotFilesystem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxSnapshotFilesystem',
+            cove_dot_wire_dot_image__pb2.SandboxSnapshotFilesystemRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImageInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxDiff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cove.v1.Control/SandboxDiff',
+            cove_dot_wire_dot_image__pb2.SandboxDiffRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImageBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cove.v1.Control/ImageBuild',
+            cove_dot_wire_dot_image__pb2.ImageBuildRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImageBuildEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImageGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ImageGet',
+            cove_dot_wire_dot_image__pb2.ImageGetRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImageInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImageList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ImageList',
+            cove_dot_wire_dot_image__pb2.ImageListRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImageListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImageDelete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ImageDelete',
+            cove_dot_wire_dot_image__pb2.ImageDeleteRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImageDeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImagePrune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ImagePrune',
+            cove_dot_wire_dot_image__pb2.ImagePruneRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImagePruneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImagePush(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cove.v1.Control/ImagePush',
+            cove_dot_wire_dot_image__pb2.ImagePushRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.ImagePushEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImageDiff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cove.v1.Control/ImageDiff',
+            cove_dot_wire_dot_image__pb2.ImageDiffRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BlobsMissing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/BlobsMissing',
+            cove_dot_wire_dot_image__pb2.BlobsMissingRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.BlobsMissingResponse.FromString,
             options,
             channel_credentials,
             insecure,

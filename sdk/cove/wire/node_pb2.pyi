@@ -1,4 +1,5 @@
 from cove.wire import common_pb2 as _common_pb2
+from cove.wire import image_pb2 as _image_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -7,16 +8,18 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeCreateRequest(_message.Message):
-    __slots__ = ("sandbox_id", "task_id", "spec", "image_id")
+    __slots__ = ("sandbox_id", "task_id", "spec", "image", "build")
     SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
-    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    BUILD_FIELD_NUMBER: _ClassVar[int]
     sandbox_id: str
     task_id: str
     spec: _common_pb2.SandboxSpec
-    image_id: str
-    def __init__(self, sandbox_id: _Optional[str] = ..., task_id: _Optional[str] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., image_id: _Optional[str] = ...) -> None: ...
+    image: _image_pb2.ImageManifest
+    build: bool
+    def __init__(self, sandbox_id: _Optional[str] = ..., task_id: _Optional[str] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., build: bool = ...) -> None: ...
 
 class NodeCreateResponse(_message.Message):
     __slots__ = ()
@@ -48,6 +51,60 @@ class NodeListSandboxesResponse(_message.Message):
     sandboxes: _containers.RepeatedCompositeFieldContainer[_common_pb2.SandboxStatus]
     def __init__(self, sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ...) -> None: ...
 
+class LayerSnapshotRequest(_message.Message):
+    __slots__ = ("sandbox_id", "layer_id", "merge_layer_ids")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    LAYER_ID_FIELD_NUMBER: _ClassVar[int]
+    MERGE_LAYER_IDS_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    layer_id: str
+    merge_layer_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sandbox_id: _Optional[str] = ..., layer_id: _Optional[str] = ..., merge_layer_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LayerSnapshotResponse(_message.Message):
+    __slots__ = ("stopped_s", "bytes")
+    STOPPED_S_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    stopped_s: float
+    bytes: int
+    def __init__(self, stopped_s: _Optional[float] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class LayerStoreRequest(_message.Message):
+    __slots__ = ("layer",)
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    layer: _image_pb2.LayerRef
+    def __init__(self, layer: _Optional[_Union[_image_pb2.LayerRef, _Mapping]] = ...) -> None: ...
+
+class LayerListRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LayerListResponse(_message.Message):
+    __slots__ = ("layer_ids",)
+    LAYER_IDS_FIELD_NUMBER: _ClassVar[int]
+    layer_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, layer_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LayerRemoveRequest(_message.Message):
+    __slots__ = ("layer_id",)
+    LAYER_ID_FIELD_NUMBER: _ClassVar[int]
+    layer_id: str
+    def __init__(self, layer_id: _Optional[str] = ...) -> None: ...
+
+class LayerRemoveResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class NodeDiffRequest(_message.Message):
+    __slots__ = ("old", "new", "sandbox_id")
+    OLD_FIELD_NUMBER: _ClassVar[int]
+    NEW_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    old: _image_pb2.ImageManifest
+    new: _image_pb2.ImageManifest
+    sandbox_id: str
+    def __init__(self, old: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., new: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., sandbox_id: _Optional[str] = ...) -> None: ...
+
 class RegisterRequest(_message.Message):
     __slots__ = ("node_id", "grpc_address", "http_url", "capacity", "version", "runsc_version", "debian_pythons")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -67,14 +124,16 @@ class RegisterRequest(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_url: _Optional[str] = ..., capacity: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., version: _Optional[str] = ..., runsc_version: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterResponse(_message.Message):
-    __slots__ = ("session_token", "router_public_key", "report_interval_s")
+    __slots__ = ("session_token", "router_public_key", "report_interval_s", "http_url")
     SESSION_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ROUTER_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     REPORT_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    HTTP_URL_FIELD_NUMBER: _ClassVar[int]
     session_token: str
     router_public_key: bytes
     report_interval_s: float
-    def __init__(self, session_token: _Optional[str] = ..., router_public_key: _Optional[bytes] = ..., report_interval_s: _Optional[float] = ...) -> None: ...
+    http_url: str
+    def __init__(self, session_token: _Optional[str] = ..., router_public_key: _Optional[bytes] = ..., report_interval_s: _Optional[float] = ..., http_url: _Optional[str] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("node_id", "sequence", "complete", "sandboxes", "reserved", "draining")

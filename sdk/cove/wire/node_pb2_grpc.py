@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
+from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
 from cove.wire import node_pb2 as cove_dot_wire_dot_node__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
@@ -56,6 +57,31 @@ class NodeStub(object):
                 request_serializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesResponse.FromString,
                 _registered_method=True)
+        self.LayerSnapshot = channel.unary_unary(
+                '/cove.v1.Node/LayerSnapshot',
+                request_serializer=cove_dot_wire_dot_node__pb2.LayerSnapshotRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_node__pb2.LayerSnapshotResponse.FromString,
+                _registered_method=True)
+        self.LayerStore = channel.unary_unary(
+                '/cove.v1.Node/LayerStore',
+                request_serializer=cove_dot_wire_dot_node__pb2.LayerStoreRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.LayerRef.FromString,
+                _registered_method=True)
+        self.LayerList = channel.unary_unary(
+                '/cove.v1.Node/LayerList',
+                request_serializer=cove_dot_wire_dot_node__pb2.LayerListRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_node__pb2.LayerListResponse.FromString,
+                _registered_method=True)
+        self.LayerRemove = channel.unary_unary(
+                '/cove.v1.Node/LayerRemove',
+                request_serializer=cove_dot_wire_dot_node__pb2.LayerRemoveRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_node__pb2.LayerRemoveResponse.FromString,
+                _registered_method=True)
+        self.Diff = channel.unary_stream(
+                '/cove.v1.Node/Diff',
+                request_serializer=cove_dot_wire_dot_node__pb2.NodeDiffRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+                _registered_method=True)
 
 
 class NodeServicer(object):
@@ -88,6 +114,39 @@ class NodeServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LayerSnapshot(self, request, context):
+        """Makes the sandbox's changes a layer of this id, usable on this node at once. A second call with the id answers as the first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LayerStore(self, request, context):
+        """Packs a layer that is on this node and puts it into the store; at once if it is there already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LayerList(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LayerRemove(self, request, context):
+        """FAILED_PRECONDITION while a sandbox uses it
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diff(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +169,31 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesRequest.FromString,
                     response_serializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesResponse.SerializeToString,
+            ),
+            'LayerSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.LayerSnapshot,
+                    request_deserializer=cove_dot_wire_dot_node__pb2.LayerSnapshotRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_node__pb2.LayerSnapshotResponse.SerializeToString,
+            ),
+            'LayerStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.LayerStore,
+                    request_deserializer=cove_dot_wire_dot_node__pb2.LayerStoreRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.LayerRef.SerializeToString,
+            ),
+            'LayerList': grpc.unary_unary_rpc_method_handler(
+                    servicer.LayerList,
+                    request_deserializer=cove_dot_wire_dot_node__pb2.LayerListRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_node__pb2.LayerListResponse.SerializeToString,
+            ),
+            'LayerRemove': grpc.unary_unary_rpc_method_handler(
+                    servicer.LayerRemove,
+                    request_deserializer=cove_dot_wire_dot_node__pb2.LayerRemoveRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_node__pb2.LayerRemoveResponse.SerializeToString,
+            ),
+            'Diff': grpc.unary_stream_rpc_method_handler(
+                    servicer.Diff,
+                    request_deserializer=cove_dot_wire_dot_node__pb2.NodeDiffRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_image__pb2.FileChanges.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -221,6 +305,141 @@ class Node(object):
             '/cove.v1.Node/List',
             cove_dot_wire_dot_node__pb2.NodeListSandboxesRequest.SerializeToString,
             cove_dot_wire_dot_node__pb2.NodeListSandboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LayerSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/LayerSnapshot',
+            cove_dot_wire_dot_node__pb2.LayerSnapshotRequest.SerializeToString,
+            cove_dot_wire_dot_node__pb2.LayerSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LayerStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/LayerStore',
+            cove_dot_wire_dot_node__pb2.LayerStoreRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.LayerRef.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LayerList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/LayerList',
+            cove_dot_wire_dot_node__pb2.LayerListRequest.SerializeToString,
+            cove_dot_wire_dot_node__pb2.LayerListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LayerRemove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/LayerRemove',
+            cove_dot_wire_dot_node__pb2.LayerRemoveRequest.SerializeToString,
+            cove_dot_wire_dot_node__pb2.LayerRemoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cove.v1.Node/Diff',
+            cove_dot_wire_dot_node__pb2.NodeDiffRequest.SerializeToString,
+            cove_dot_wire_dot_image__pb2.FileChanges.FromString,
             options,
             channel_credentials,
             insecure,
