@@ -79,7 +79,7 @@ def shown(url: URL) -> str:
 
 def same_origin(one: URL, other: URL) -> bool:
     """Whether both are the same scheme, host and port: what decides if credentials for one may go to the other."""
-    return one.origin() == other.origin()
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
 def _is_loopback(url: URL) -> bool:

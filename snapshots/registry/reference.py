@@ -123,9 +123,9 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 
 def _split_registry(name: str) -> tuple[str, str]:
-    """The first component is a registry if it cannot be part of a repository's name at Docker Hub."""
+    """The first component is a registry if it looks like a host: a dot, a port, brackets, or ``localhost``."""
     first, slash, rest = name.partition("/")
-    if slash and (set(first) & set(".:[]") or first == "localhost" or first != first.lower()):
+    if slash and (set(first) & set(".:[]") or first == "localhost"):
         return first, rest
     return DOCKER_HUB, name
 

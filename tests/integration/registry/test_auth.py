@@ -17,7 +17,7 @@ from snapshots.registry.credentials import Credentials
 from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import parse_reference
 from tests.integration.registry.conftest import FAST, Images
-from tests.integration.registry.test_push import Blob, config_of
+from tests.integration.registry.sources import Blob, config_of
 from tests.support.registry_server import PASSWORD, SERVICE, USERNAME, RegistryServer, TokenIssuer, htpasswd, registry_server, skopeo
 
 GOOD = Credentials(USERNAME, PASSWORD)

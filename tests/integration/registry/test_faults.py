@@ -28,7 +28,7 @@ from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import Reference, parse_reference
 from snapshots.registry.settings import RegistrySettings
 from tests.integration.registry.faults import ENDLESS, FakeImage, FakeRegistry, Sleeps, cutting_proxy, send_and_cut
-from tests.integration.registry.test_push import Blob, config_of
+from tests.integration.registry.sources import Blob, config_of
 from tests.support.registry_server import RegistryServer
 
 LAYER = random.Random(7).randbytes(1 << 20)

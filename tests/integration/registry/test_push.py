@@ -16,13 +16,12 @@ import pytest
 import zstandard
 
 from cove.exception import DataLossError, InvalidError, NotFoundError
-from snapshots.digest import Digest, digest_of
+from snapshots.digest import digest_of
 from snapshots.registry.client import RegistryClient
 from snapshots.registry.descriptor import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
-from snapshots.registry.image_config import ImageConfig, encode_config
-from snapshots.registry.platforms import Platform
 from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import parse_reference
+from tests.integration.registry.sources import Blob, config_of
 from tests.support.registry_server import RegistryServer, skopeo
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -40,30 +39,6 @@ def tar_of(**files: bytes) -> bytes:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
-
-
-class Blob:
-    """A layer's data that counts how often it was sent."""
-
-    def __init__(self, data: bytes, *, media_type: str = OCI_LAYER_GZIP, claims: bytes | None = None) -> None:
-        self.data = data
-        self.opened = 0
-        claimed = data if claims is None else claims
-        self.descriptor = Descriptor(media_type, digest_of(claimed), len(claimed))
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        self.opened += 1
-        for start in range(0, len(self.data), 100_000):
-            yield self.data[start : start + 100_000]
-
-    def source(self, mount_from: str | None = None) -> LayerSource:
-        return LayerSource(self.descriptor, self.chunks, mount_from)
-
-
-def config_of(*diff_ids: Digest) -> bytes:
-    return encode_config(
-        ImageConfig(platform=Platform(), diff_ids=diff_ids, env=("A=b",), cmd=("/hello",), workdir="/w", labels={"k": "v"})
-    )
 
 
 async def test_skopeo_takes_what_was_pushed(client: RegistryClient, server: RegistryServer, tmp_path: Path) -> None:

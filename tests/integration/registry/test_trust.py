@@ -25,7 +25,7 @@ from snapshots.registry.push import push
 from snapshots.registry.reference import parse_reference
 from snapshots.registry.settings import RegistrySettings
 from tests.integration.registry.faults import FakeImage, FakeRegistry, Sleeps, send_and_cut
-from tests.integration.registry.test_push import Blob, config_of
+from tests.integration.registry.sources import Blob, config_of
 
 LAYER = random.Random(8).randbytes(300_000)
 CREDENTIALS = Credentials("user", "secret-password")
