@@ -54,6 +54,11 @@ class ResolvedImage(msgspec.Struct, frozen=True):
     layers: tuple[Descriptor, ...]
     """Bottom first; as many as ``config.diff_ids``."""
 
+    @property
+    def size_bytes(self) -> int:
+        """What is to be downloaded; a layer that occurs many times counts once."""
+        return sum({layer.digest: layer.size_bytes for layer in self.layers}.values())
+
 
 class RegistryClient:
     """``async with``. Safe for concurrent use in one event loop."""

@@ -77,6 +77,9 @@ def network_failures(host: str) -> Iterator[None]:
         raise ConnectionError(f"There is no TLS with {host}.", remedy=remedy, retryable=False) from error
     except TimeoutError as error:
         raise ConnectionError(f"{host} took too long.", remedy="Try again later.") from error
+    except aiohttp.ClientHttpProxyError as error:
+        cause = f"The proxy refused the way to {host} with {error.status}."
+        raise ConnectionError(cause, remedy="Check the proxy in the environment.", retryable=error.status >= 500) from None
     except aiohttp.ClientConnectionError as error:
         raise ConnectionError(f"There is no connection with {host}.", remedy="Check the name, the network and the proxy.") from error
     except aiohttp.ClientPayloadError as error:

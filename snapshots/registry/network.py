@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from cove.exception import InvalidError
 from snapshots.registry.endpoints import MAX_URL
 from snapshots.registry.reference import is_loopback
 from snapshots.registry.settings import RegistrySettings
@@ -32,8 +33,11 @@ class Network:
     """One session, and the proxy for each URL. ``async with``; shared by any number of clients of one event loop."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        """Reads proxies and certificates from the environment now: variables as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``."""
-        self._proxies = {scheme: URL(url) for scheme, url in urllib.request.getproxies().items() if scheme in ("http", "https", "all")}
+        """Reads proxies and certificates from the environment now: variables as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``.
+
+        Raises:  InvalidError: a proxy's URL cannot be used.
+        """
+        self._proxies = _environment_proxies()
         mirrors = [URL(url) for urls in settings.registry_mirrors.values() for url in urls]
         named = [url.host for url in (*mirrors, *self._proxies.values())]
         insecure = [URL(f"http://{registry}").host for registry in settings.insecure_registries]
@@ -91,6 +95,24 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _environment_proxies() -> dict[str, URL]:
+    """Scheme, or ``all``, to proxy. Errors do not repeat the URL: it may hold a password."""
+    found = {}
+    for scheme, text in urllib.request.getproxies().items():
+        if scheme not in ("http", "https", "all"):
+            continue
+        try:
+            url = URL(text if "://" in text else f"http://{text}")
+        except ValueError:
+            url = URL()
+        if url.scheme not in ("http", "https") or not url.host:
+            raise InvalidError(
+                f"{scheme}_proxy in the environment is not the URL of an HTTP proxy.", remedy="Write it as http://host:port."
+            )
+        found[scheme] = url
+    return found
 
 
 def _is_elsewhere(address: str) -> bool:

@@ -287,6 +287,22 @@ async def test_silence_is_a_time_out(client: RegistryClient, fake: FakeRegistry)
     forever.set()
 
 
+async def test_a_manifest_that_drips_is_given_up(fake: FakeRegistry, sleeps: Sleeps) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.01)
+
+    fake.override = drip
+    settings = RegistrySettings(document_timeout_s=0.2, attempts=2)
+    async with RegistryClient(fake.address, settings=settings, sleep=sleeps) as client:
+        with pytest.raises(ConnectionError, match="took too long"):
+            await client.resolve(image_at(fake.address))
+    assert len(fake.requests) == 2
+
+
 async def test_a_drip_is_cut(fake: FakeRegistry, sleeps: Sleeps) -> None:
     """Each byte comes in time, but the whole would never."""
 

@@ -143,7 +143,8 @@ async def test_pushing_changes_a_tag_at_the_end_only(client: RegistryClient, ser
     assert (await client.resolve(reference)).digest == before
 
 
-def test_the_digest_is_over_the_manifest_s_bytes(server: RegistryServer) -> None:
-    raw = skopeo("inspect", "--raw", f"docker://{server.address}/moved:tag")
-    said = json.loads(skopeo("inspect", f"docker://{server.address}/moved:tag"))
-    assert said["Digest"] == f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
+async def test_the_digest_is_over_the_manifest_s_bytes(client: RegistryClient, server: RegistryServer) -> None:
+    reference = parse_reference(f"{server.address}/bytes")
+    digest = await push(client, reference, config_of(), [])
+    raw = skopeo("inspect", "--raw", f"docker://{reference}")
+    assert f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}" == digest

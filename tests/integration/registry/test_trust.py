@@ -202,6 +202,31 @@ async def test_a_token_that_ends_in_the_middle_of_a_blob_is_renewed(
     assert {request.query["scope"] for request in other.requests} == {"repository:library/repo:pull"}
 
 
+async def test_a_token_that_ends_before_every_step_of_a_push(client: RegistryClient, fake: FakeRegistry, other: FakeRegistry) -> None:
+    tokens, stored, blob = Tokens(uses=1), dict[str, bytes](), Blob(LAYER)
+    other.override = tokens.give
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if (refused := await tokens.refuse(request, f"http://{other.address}/token")) is not None:
+            return refused
+        match request.method:
+            case "HEAD":
+                return web.Response(status=404)
+            case "POST":
+                return web.Response(status=202, headers={"Location": "/upload"})
+            case "PUT":
+                stored[request.query.get("digest", "manifest")] = await request.read()
+                return web.Response(status=201)
+        return web.Response(body=stored["manifest"])
+
+    fake.override = answer
+    config = config_of(blob.descriptor.digest)
+    await push(client, parse_reference(f"{fake.address}/repo:tag"), config, [blob.source()], parallel=1)
+    assert stored[blob.descriptor.digest] == LAYER
+    assert tokens.given == 2 * 3 + 2
+    assert {request.query["scope"] for request in other.requests} == {"repository:repo:pull,push"}
+
+
 async def test_a_token_that_is_never_taken_is_an_error(client: RegistryClient, fake: FakeRegistry, other: FakeRegistry) -> None:
     tokens = Tokens(uses=0)
     other.override = tokens.give

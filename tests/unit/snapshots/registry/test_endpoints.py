@@ -9,7 +9,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from cove.exception import ServiceError
+from cove.exception import InvalidError, ServiceError
 from snapshots.registry.endpoints import endpoints, follow, origin, same_origin
 from snapshots.registry.network import GuardedResolver, Network
 from snapshots.registry.settings import RegistrySettings
@@ -146,3 +146,17 @@ async def test_proxies_are_the_environment_s(monkeypatch: pytest.MonkeyPatch) ->
         assert network.proxy(URL("http://ghcr.io/x")) is None
         assert network.proxy(URL("https://inside.example/x")) is None
         assert network.proxy(URL("https://127.0.0.1:1/x")) is None
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:hidden@proxy.example:1", "http://", "http://[::1", "http://user:hidden@host:99999"])
+async def test_a_proxy_that_cannot_be_used_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(InvalidError, match="https_proxy") as caught:
+        Network(PLAIN)
+    assert "hidden" not in str(caught.value)
+
+
+async def test_a_proxy_may_lack_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    async with Network(PLAIN) as network:
+        assert network.proxy(URL("https://elsewhere.example/x")) == URL("http://proxy.example:3128")

@@ -165,15 +165,8 @@ def config(runtime: Any = None, **changes: Any) -> bytes:
 
 
 def test_a_config_with_nulls_is_an_empty_one() -> None:
-    nulls: dict[str, Any] = {
-        "Env": None,
-        "Cmd": None,
-        "Entrypoint": None,
-        "Labels": None,
-        "ExposedPorts": None,
-        "WorkingDir": None,
-        "Volumes": {"/v": {}},
-    }
+    fields = ("Env", "Cmd", "Entrypoint", "Shell", "Labels", "ExposedPorts", "WorkingDir", "User", "StopSignal")
+    nulls: dict[str, Any] = {**dict.fromkeys(fields), "Volumes": {"/v": {}}}
     assert parse_config(config(nulls), 1) == parse_config(config(), 1) == ImageConfig(platform=Platform(), diff_ids=(DIGEST,))
 
 
