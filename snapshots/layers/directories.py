@@ -118,6 +118,11 @@ def is_directory(parent: int, name: bytes) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
 
 
+def list_names(fd: int) -> frozenset[bytes]:
+    """All names in the directory ``fd``, bytes as they are."""
+    return frozenset(os.fsencode(name) for name in os.listdir(fd))
+
+
 def clean_parts(path: bytes) -> Parts:
     """The steps of a name in an archive: relative to the root, ``..`` taken back by name alone, never above the root."""
     parts: list[bytes] = []

@@ -34,16 +34,20 @@ class Extent(NamedTuple):
 
 
 def find_extents(fd: int, size_bytes: int) -> Sequence[Extent]:
-    """Where ``fd`` has data, as its file system tells. Beyond ``MAX_EXTENTS`` pieces, the rest is one that has the holes as zeros."""
+    """Where ``fd`` has data, as its file system tells; an empty piece at the end of a file that ends in a hole, for GNU tar's sake.
+
+    Beyond ``MAX_EXTENTS`` pieces, the rest is one that has the holes as zeros.
+    """
     extents: list[Extent] = []
     position = 0
     while position < size_bytes:
         try:
             start = os.lseek(fd, position, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # a hole up to the end
-                break
-            raise
+            if error.errno != errno.ENXIO:
+                raise
+            extents.append(Extent(size_bytes, 0))
+            break
         last = len(extents) == MAX_EXTENTS - 1
         position = size_bytes if last else min(os.lseek(fd, start, os.SEEK_HOLE), size_bytes)
         if start < position:

@@ -80,9 +80,11 @@ class Unpacker:
 
     def _place(self, writer: LayerWriter, member: Member) -> None:
         parts = clean_parts(member.name)
-        name = parts[-1] if parts else b""
-        if name.startswith(WHITEOUT_PREFIX):
-            self._place_whiteout(writer, parts, member)
+        special = [number for number, name in enumerate(parts) if name.startswith(WHITEOUT_PREFIX)]
+        if special:
+            if special != [len(parts) - 1] or member.type is Type.DIRECTORY:
+                raise InvalidError(f"{readable(parts)} uses the name of a whiteout for a directory.")
+            self._place_whiteout(writer, parts)
             return
         metadata = Metadata(member.mode, member.uid, member.gid, member.mtime_ns, self._attributes(parts, member))
         if member.is_file:
@@ -90,10 +92,10 @@ class Unpacker:
         else:
             self._make[member.type](writer, parts, member, metadata)
 
-    def _place_whiteout(self, writer: LayerWriter, parts: Parts, member: Member) -> None:
+    def _place_whiteout(self, writer: LayerWriter, parts: Parts) -> None:
         *above, name = parts
         hidden = name.removeprefix(WHITEOUT_PREFIX)
-        if member.type is Type.DIRECTORY or hidden in (b"", b".", b".."):
+        if hidden in (b"", b".", b".."):
             raise InvalidError(f"{readable(parts)} is not a whiteout that could be.")
         if name == OPAQUE_NAME:
             writer.opaque(tuple(above))

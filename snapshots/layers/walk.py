@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, NoReturn
 
 from cove.exception import ConflictError, InvalidError
-from snapshots.layers.directories import OPEN_DIRECTORY, Parts, readable
+from snapshots.layers.directories import OPEN_DIRECTORY, Parts, list_names, readable
 from snapshots.layers.limits import MAX_DEPTH, MAX_PATH_BYTES
 
 _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
@@ -115,7 +115,7 @@ def _entry(directory: Entry, name: bytes, device: int) -> Entry:
 
 
 def _names(fd: int) -> Iterator[bytes]:
-    return iter(sorted(os.fsencode(name) for name in os.listdir(fd)))
+    return iter(sorted(list_names(fd)))
 
 
 def _close(entry: Entry) -> None:
