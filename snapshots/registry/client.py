@@ -61,7 +61,7 @@ class ResolvedImage(msgspec.Struct, frozen=True):
 
 
 class RegistryClient:
-    """``async with``. Safe for concurrent use in one event loop."""
+    """``async with``. Made and used in one event loop; safe for concurrent use there."""
 
     def __init__(
         self,
@@ -83,9 +83,8 @@ class RegistryClient:
         self.registry = parse_registry(registry)
         self.settings = settings or RegistrySettings()
         self.sleep = sleep
-        self._owned = None if network else Network(self.settings)
-        shared = network or self._owned
-        assert shared is not None
+        shared = network or Network(self.settings)
+        self._owned = None if network else shared
         self._transports = [
             Transport(endpoint, Authenticator(endpoint, credentials, shared, self.settings), shared, self.settings)
             for endpoint in endpoints(self.registry, self.settings)

@@ -45,6 +45,7 @@ async def push(client: RegistryClient, reference: Reference, config: bytes, laye
     Raises:
         InvalidError: the config does not fit the layers, or ``reference`` names a digest that the image does not have.
         DataLossError: a layer's stream is not what its descriptor says, or the registry stored something else.
+        Exception: what a layer's stream raised.
         AuthError, PermissionDeniedError, ConnectionError, ResourceExhaustedError, ServiceError: the registry refused or failed.
     """
     client.check(reference)
@@ -127,7 +128,7 @@ class _Pusher:
                     async with self._transport.exchange(request, {201, 204}):
                         pass
                 except Error:
-                    if stream.failure is not None:  # the HTTP library reports it as a lost connection
+                    if stream.failure is not None:
                         raise stream.failure from None
                     raise
         except TimeoutError as error:
@@ -177,7 +178,8 @@ class _Outgoing:
         self._source = source
         self._patience = patience
         self._settings = settings
-        self.failure: Error | None = None
+        self.failure: Exception | None = None
+        """What went wrong in here, in the source above all: the HTTP library tells of a lost connection only."""
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         clock = asyncio.get_running_loop().time
@@ -186,7 +188,7 @@ class _Outgoing:
                 async for piece in pieces:
                     self._patience.reschedule(clock() + self._settings.idle_timeout_s)
                     yield piece
-        except Error as error:
+        except Exception as error:
             self.failure = error
             raise
         self._patience.reschedule(clock() + self._settings.commit_timeout_s)

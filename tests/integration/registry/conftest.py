@@ -11,11 +11,16 @@ import pytest
 
 from snapshots.registry.client import RegistryClient
 from snapshots.registry.settings import RegistrySettings
+from tests.integration.registry.faults import FakeImage, FakeRegistry
 from tests.support.registry_server import OciLayout, RegistryServer, registry_server, require_programs, skopeo
 
 FAST: Final = RegistrySettings(first_delay_s=0.001)
 BIG: Final = random.Random(3).randbytes(3 << 20)
 """Content that no compression shortens."""
+
+
+LAYER: Final = random.Random(7).randbytes(1 << 20)
+"""Of the image that a fake registry has."""
 
 
 class Images(msgspec.Struct, frozen=True):
@@ -56,3 +61,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, images: Images) -> Iterator
 async def client(server: RegistryServer) -> AsyncIterator[RegistryClient]:
     async with RegistryClient(server.address, settings=FAST) as opened:
         yield opened
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeRegistry]:
+    async with FakeRegistry(FakeImage(LAYER)) as running:
+        yield running

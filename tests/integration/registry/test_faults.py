@@ -23,22 +23,13 @@ from cove.exception import (
     ServiceError,
 )
 from snapshots.registry.client import RegistryClient
-from snapshots.registry.credentials import Credentials
 from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import Reference, parse_reference
 from snapshots.registry.settings import RegistrySettings
+from tests.integration.registry.conftest import LAYER
 from tests.integration.registry.faults import ENDLESS, FakeImage, FakeRegistry, Sleeps, cutting_proxy, send_and_cut
 from tests.integration.registry.sources import Blob, config_of
 from tests.support.registry_server import RegistryServer
-
-LAYER = random.Random(7).randbytes(1 << 20)
-CREDENTIALS = Credentials("user", "secret-password")
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeRegistry]:
-    async with FakeRegistry(FakeImage(LAYER)) as running:
-        yield running
 
 
 @pytest.fixture

@@ -107,14 +107,19 @@ async def test_data_that_is_not_the_descriptor_s_is_not_stored(client: RegistryC
         await client.resolve(reference)
 
 
-async def test_an_error_of_the_source_is_the_push_s_error(client: RegistryClient, server: RegistryServer) -> None:
+@pytest.mark.parametrize("error", [NotFoundError("the layer is gone"), OSError("the layer is gone"), ValueError("the layer is gone")])
+async def test_an_error_of_the_source_is_the_push_s_error(client: RegistryClient, server: RegistryServer, error: Exception) -> None:
+    opened: list[int] = []
+
     async def broken() -> AsyncGenerator[bytes, None]:
+        opened.append(1)
         yield b"x"
-        raise NotFoundError("the layer is gone from the store")
+        raise error
 
     descriptor = Descriptor(OCI_LAYER, digest_of(b"other"), 5)
-    with pytest.raises(NotFoundError, match="gone from the store"):
+    with pytest.raises(type(error), match="the layer is gone"):
         await push(client, parse_reference(f"{server.address}/broken"), config_of(descriptor.digest), [LayerSource(descriptor, broken)])
+    assert len(opened) == 1
 
 
 async def test_a_push_to_a_digest_is_to_that_digest(client: RegistryClient, server: RegistryServer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import random
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,17 +23,11 @@ from snapshots.registry.descriptor import Descriptor
 from snapshots.registry.push import push
 from snapshots.registry.reference import parse_reference
 from snapshots.registry.settings import RegistrySettings
+from tests.integration.registry.conftest import LAYER
 from tests.integration.registry.faults import FakeImage, FakeRegistry, Sleeps, send_and_cut
 from tests.integration.registry.sources import Blob, config_of
 
-LAYER = random.Random(8).randbytes(300_000)
 CREDENTIALS = Credentials("user", "secret-password")
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeRegistry]:
-    async with FakeRegistry(FakeImage(LAYER)) as running:
-        yield running
 
 
 @pytest.fixture
