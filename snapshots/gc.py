@@ -60,7 +60,7 @@ async def collect(
         InvalidError: a negative grace.
         InternalFailure: the backend is too slow to delete safely; what was removed so far was garbage.
     """
-    if grace_s < 0:
+    if not grace_s >= 0:  # so that NaN is refused, too
         raise InvalidError(f"grace_s is {grace_s}.", remedy="Give 0 or more seconds.")
     since = leases.now()
     async with store.sweeps.announce(()) as start:

@@ -29,6 +29,8 @@ MAX_DIGESTS: Final = 10_000
 MAX_TTL_S: Final = 7 * 86_400.0
 """Longest time between two renewals: what a crash leaves behind is free after a week."""
 
+MAX_OWNER: Final = 200
+
 _MAX_RECORD_BYTES: Final = 1 << 20
 
 
@@ -59,7 +61,7 @@ class Leases:
     async def acquire(self, owner: str, digests: Collection[Digest], *, ttl_s: float) -> Lease:
         """Take a lease; its blobs need not exist yet. A blob that is there after this returned stays until the lease ends.
 
-        Raises:  InvalidError: no or too much time, or too many digests.
+        Raises:  InvalidError: no or too much time, too many digests, or too long an owner.
         """
         lease_id = secrets.token_hex(16)
         return await self._store(Lease(lease_id=lease_id, owner=owner, expires_at=self._end(ttl_s), digests=sorted(set(digests))))
@@ -133,6 +135,8 @@ class Leases:
 
     async def _store(self, lease: Lease) -> Lease:
         """First the record, then the wait: the order that ``snapshots.sweeps`` asks for."""
+        if len(lease.owner) > MAX_OWNER:
+            raise InvalidError(f"A lease's owner has {len(lease.owner)} characters.", remedy=f"Say it in {MAX_OWNER}.")
         if len(lease.digests) > MAX_DIGESTS:
             raise InvalidError(f"A lease cannot hold {len(lease.digests)} blobs.", remedy=f"Take several, of at most {MAX_DIGESTS} each.")
         await self._write(lease)
@@ -160,8 +164,6 @@ class Leases:
         data = await get_bytes(self._backend, name, max_bytes=_MAX_RECORD_BYTES)
         try:
             lease = msgspec.json.decode(data, type=Lease)
-        except msgspec.DecodeError as error:
+            return msgspec.structs.replace(lease, digests=[parse_digest(digest) for digest in lease.digests])
+        except (msgspec.DecodeError, InvalidError) as error:
             raise DataLossError(f"The store's object {name} is damaged.", remedy="Delete it once its owner is known to be gone.") from error
-        for digest in lease.digests:
-            parse_digest(digest)
-        return lease
