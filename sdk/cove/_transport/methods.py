@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from cove.wire import common_pb2 as common
 from cove.wire import control_pb2 as control
 from cove.wire import data_pb2 as data
+from cove.wire import image_pb2 as image
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -44,6 +45,10 @@ def _control(name: str, request: type[M], answer: type[N]) -> Unary[M, N]:
     return Unary(f"/cove.v1.Control/{name}", request.SerializeToString, answer.FromString, True)
 
 
+def _control_stream(name: str, request: type[M], answer: type[N]) -> Streamed[M, N]:
+    return Streamed(f"/cove.v1.Control/{name}", request.SerializeToString, answer.FromString, True)
+
+
 def _data(name: str, request: type[M], answer: type[N], *, repeatable: bool = True) -> Unary[M, N]:
     return Unary(f"/cove.v1.DataPlane/{name}", request.SerializeToString, answer.FromString, repeatable)
 
@@ -63,6 +68,17 @@ SANDBOX_TAGS_GET: Final = _control("SandboxTagsGet", control.SandboxTagsGetReque
 SANDBOX_WAIT: Final = _control("SandboxWait", control.SandboxWaitRequest, common.SandboxStatus)
 SANDBOX_TERMINATE: Final = _control("SandboxTerminate", control.SandboxTerminateRequest, control.SandboxTerminateResponse)
 SANDBOX_ACCESS: Final = _control("SandboxAccess", control.SandboxAccessRequest, common.Access)
+SANDBOX_SNAPSHOT_FILESYSTEM: Final = _control("SandboxSnapshotFilesystem", image.SandboxSnapshotFilesystemRequest, image.ImageInfo)
+SANDBOX_DIFF: Final = _control_stream("SandboxDiff", image.SandboxDiffRequest, image.FileChanges)
+
+IMAGE_BUILD: Final = _control_stream("ImageBuild", image.ImageBuildRequest, image.ImageBuildEvent)
+IMAGE_GET: Final = _control("ImageGet", image.ImageGetRequest, image.ImageInfo)
+IMAGE_LIST: Final = _control("ImageList", image.ImageListRequest, image.ImageListResponse)
+IMAGE_DELETE: Final = _control("ImageDelete", image.ImageDeleteRequest, image.ImageDeleteResponse)
+IMAGE_PRUNE: Final = _control("ImagePrune", image.ImagePruneRequest, image.ImagePruneResponse)
+IMAGE_PUSH: Final = _control_stream("ImagePush", image.ImagePushRequest, image.ImagePushEvent)
+IMAGE_DIFF: Final = _control_stream("ImageDiff", image.ImageDiffRequest, image.FileChanges)
+BLOBS_MISSING: Final = _control("BlobsMissing", image.BlobsMissingRequest, image.BlobsMissingResponse)
 
 PROCESS_START: Final = _data("ProcessStart", data.ProcessStartRequest, data.ProcessStatus)
 PROCESS_LIST: Final = _data("ProcessList", data.ProcessListRequest, data.ProcessListResponse)

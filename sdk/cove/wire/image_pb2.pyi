@@ -97,7 +97,7 @@ class RegistryImage(_message.Message):
     def __init__(self, reference: _Optional[str] = ..., kind: _Optional[str] = ..., secret: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ImageLayer(_message.Message):
-    __slots__ = ("commands", "context", "build_args", "secrets", "force_build")
+    __slots__ = ("commands", "context", "build_args", "secrets", "force_build", "env")
     class BuildArgsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -112,29 +112,40 @@ class ImageLayer(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class EnvEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     COMMANDS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     BUILD_ARGS_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
     FORCE_BUILD_FIELD_NUMBER: _ClassVar[int]
+    ENV_FIELD_NUMBER: _ClassVar[int]
     commands: _containers.RepeatedScalarFieldContainer[str]
     context: _containers.RepeatedCompositeFieldContainer[ContextFile]
     build_args: _containers.ScalarMap[str, str]
     secrets: _containers.ScalarMap[str, str]
     force_build: bool
-    def __init__(self, commands: _Optional[_Iterable[str]] = ..., context: _Optional[_Iterable[_Union[ContextFile, _Mapping]]] = ..., build_args: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Mapping[str, str]] = ..., force_build: bool = ...) -> None: ...
+    env: _containers.ScalarMap[str, str]
+    def __init__(self, commands: _Optional[_Iterable[str]] = ..., context: _Optional[_Iterable[_Union[ContextFile, _Mapping]]] = ..., build_args: _Optional[_Mapping[str, str]] = ..., secrets: _Optional[_Mapping[str, str]] = ..., force_build: bool = ..., env: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ImageDefinition(_message.Message):
-    __slots__ = ("debian", "registry", "image_id", "layers")
+    __slots__ = ("debian", "registry", "image_id", "rootfs_path", "layers")
     DEBIAN_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROOTFS_PATH_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     debian: str
     registry: RegistryImage
     image_id: str
+    rootfs_path: str
     layers: _containers.RepeatedCompositeFieldContainer[ImageLayer]
-    def __init__(self, debian: _Optional[str] = ..., registry: _Optional[_Union[RegistryImage, _Mapping]] = ..., image_id: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[ImageLayer, _Mapping]]] = ...) -> None: ...
+    def __init__(self, debian: _Optional[str] = ..., registry: _Optional[_Union[RegistryImage, _Mapping]] = ..., image_id: _Optional[str] = ..., rootfs_path: _Optional[str] = ..., layers: _Optional[_Iterable[_Union[ImageLayer, _Mapping]]] = ...) -> None: ...
 
 class ImageBuildRequest(_message.Message):
     __slots__ = ("app_id", "definition", "force_build", "ignore_cache")
