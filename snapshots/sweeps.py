@@ -86,8 +86,8 @@ class Sweeps:
         """Announce that these blobs may be deleted inside the context; at most :data:`MAX_DIGESTS`."""
         name = f"{SWEEPS}{secrets.token_hex(16)}"
         begun_at = self._clock()
-        await put_bytes(self._backend, name, msgspec.json.encode(Record(begun_at + LIFE_S, list(digests))))
         try:
+            await put_bytes(self._backend, name, msgspec.json.encode(Record(begun_at + LIFE_S, list(digests))))
             info = await self._backend.stat(name)
             yield Announcement(info.modified_at, begun_at + LIFE_S / 2, self._clock)
         finally:

@@ -196,7 +196,7 @@ def errors_of(what: str) -> Iterator[None]:
 
 def _translated(what: str, error: OSError) -> Error:
     if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"There is no object {what}.")
+        return NotFoundError(f"The store has no {what}.")
     if isinstance(error, FileExistsError):
         return AlreadyExistsError(f"There is an object {what} already.")
     if isinstance(error, NotADirectoryError | IsADirectoryError):

@@ -82,7 +82,7 @@ class MemoryBackend:
         try:
             return self._objects[check_name(name)]
         except KeyError:
-            raise NotFoundError(f"There is no object {name}.") from None
+            raise NotFoundError(f"The store has no {name}.") from None
 
 
 class MemoryStaged:

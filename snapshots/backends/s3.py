@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 CHUNK_BYTES: Final = 8 << 20
-"""Size of ranges and parts. S3 allows 10,000 parts, so an object can have 78 GiB."""
+"""Size of ranges, and of parts unless there were more than :data:`MAX_PARTS`."""
+
+MAX_PARTS: Final = 10_000
+"""Source: Amazon S3 user guide, "Amazon S3 multipart upload limits"."""
 
 MAX_PARALLEL_PARTS: Final = 4
 """Parts of one object on their way at a time: memory is bounded by this many chunks, and a few connections fill most links."""
@@ -145,7 +148,7 @@ class S3Backend:
 
     def _info(self, meta: ObjectMeta) -> ObjectInfo:
         modified_at = meta["last_modified"].timestamp()
-        return ObjectInfo(meta["path"].removeprefix(self._prefix), meta["size"], modified_at, f"{meta['e_tag']}-{modified_at}")
+        return ObjectInfo(meta["path"].removeprefix(self._prefix), meta["size"], modified_at, f"{meta['e_tag'] or ''}-{modified_at}")
 
 
 class S3Staged:
@@ -161,7 +164,7 @@ class S3Staged:
         self._size_bytes += memoryview(chunk).nbytes
 
     def _write(self, rest: memoryview) -> None:
-        with errors_of(f"a new object in {self._backend.spool_dir or tempfile.gettempdir()}"):
+        with errors_of(_spool(self._backend.spool_dir)):
             while rest:
                 rest = rest[os.write(self._spool.fileno(), rest) :]
 
@@ -174,12 +177,13 @@ class S3Staged:
             with _errors_of(name):
                 await obstore.put_async(store, key, data, mode="create" if if_absent else "overwrite", use_multipart=False)
             return
+        part_bytes = max(CHUNK_BYTES, -(-self._size_bytes // MAX_PARTS))
         with _errors_of(name):
             await obstore.put_async(
-                store, key, self._parts(), use_multipart=True, chunk_size=CHUNK_BYTES, max_concurrency=MAX_PARALLEL_PARTS
+                store, key, self._chunks(), use_multipart=True, chunk_size=part_bytes, max_concurrency=MAX_PARALLEL_PARTS
             )
 
-    async def _parts(self) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         for offset in range(0, self._size_bytes, CHUNK_BYTES):
             yield await self._read_at(offset)
 
@@ -192,14 +196,14 @@ class S3Reader:
 
     def __init__(self, backend: S3Backend, info: ObjectInfo) -> None:
         self._backend = backend
-        self._etag = info.version.rpartition("-")[0]
+        self._etag = info.version.rpartition("-")[0]  # empty if the server gives none
         self.info = info
 
     async def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
         end = min(offset_bytes + size_bytes, self.info.size_bytes)
         if offset_bytes >= end:
             return b""
-        options: GetOptions = {"range": (offset_bytes, end), "if_match": self._etag}
+        options: GetOptions = {"range": (offset_bytes, end), "if_match": self._etag or None}
         try:
             with _errors_of(self.info.name):
                 result = await obstore.get_async(self._backend.client, self._backend.key(self.info.name), options=options)
@@ -243,8 +247,13 @@ def _retry_config(access: S3Access) -> RetryConfig:
 
 def _unnamed_file(directory: Path | None) -> IO[bytes]:
     """A file without a name, so that it goes with the process. Source: open(2), O_TMPFILE, where the file system has it."""
-    with errors_of(f"a new object in {directory or tempfile.gettempdir()}"):
+    with errors_of(_spool(directory)):
         return tempfile.TemporaryFile(dir=directory, buffering=0)
+
+
+def _spool(directory: Path | None) -> str:
+    """What errors call it."""
+    return f"directory {directory or tempfile.gettempdir()} for uploads"
 
 
 @contextmanager

@@ -126,10 +126,11 @@ async def test_a_cancelled_put_leaves_all_of_the_blob_or_nothing(store: Store) -
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        if blob_name(digest_of(data)) in await objects(store):
+        left = await objects(store)  # S3 may do what it was asked even later
+        assert left <= {blob_name(digest_of(data))}
+        if left:
             assert await get(store, digest_of(data)) == data
             await store.remove(digest_of(data))
-        assert await objects(store) == set()
         assert await store.backend.sweep() == 0
 
 
