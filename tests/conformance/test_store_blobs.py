@@ -66,7 +66,11 @@ async def repeated(chunk: bytes, times: int) -> AsyncIterator[bytes]:
         yield chunk
 
 
-@pytest.mark.parametrize("sizes", [[], [0], [1], [3, 0, 5], [MIB - 1, 1, 1], [10] * 1000, [9 * MIB, 1]], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [0], [1], [3, 0, 5], [MIB - 1, 1, 1], [10] * 1000, [9 * MIB, 1]],
+    ids=lambda sizes: f"{len(sizes)} chunks, {sum(sizes)} bytes",
+)
 async def test_a_blob_comes_back_under_its_digest(store: Store, sizes: list[int]) -> None:
     chunks = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
     data = b"".join(chunks)

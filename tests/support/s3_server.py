@@ -74,6 +74,9 @@ def s3_server(directory: Path) -> Iterator[S3Server]:
     finally:
         process.kill()  # asked to end, it takes ten seconds, for data that nobody wants
         process.wait()
+        for port in ports.values():
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # always there, whatever TMPDIR is
+                left.unlink(missing_ok=True)
 
 
 def _command(directory: Path, identities: Path, ports: dict[str, int]) -> list[str]:
@@ -90,6 +93,8 @@ def _command(directory: Path, identities: Path, ports: dict[str, int]) -> list[s
         "-volume.max=20",
         "-filer",
         "-s3",
+        "-s3.port.iceberg=0",  # two doors with fixed ports, which a second server could not open
+        "-s3.port.lance=0",
         f"-s3.config={identities}",
         f"-filer.localSocket={directory}/filer.sock",
         f"-s3.localSocket={directory}/s3.sock",
