@@ -21,7 +21,8 @@ def parse_dockerfile(text: str) -> Dockerfile:
     Raises:
         InvalidError: it is not a Dockerfile; names the line.
         UnimplementedError: it needs what cove does not have; names the line, and what to do instead.
-        RequestSizeError: it is larger than any honest one: 1 MiB, 50,000 lines, 2,000 instructions, 256 KiB in a heredoc.
+        RequestSizeError: it is larger than any honest one: 1 MiB, 50,000 lines, 2,000 instructions
+            of 128 Ki characters and 10,000 words each, 256 KiB in a heredoc.
     """
     source = Source.of(text)
     instructions = tuple(_instructions(source))

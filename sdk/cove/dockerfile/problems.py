@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from cove.exception import InvalidError, UnimplementedError
+from cove.exception import InvalidError, RequestSizeError, UnimplementedError
 
 QUOTED_CHARACTERS: Final = 120
 """How much of a line an error shows."""
@@ -26,7 +26,7 @@ def at_line(line: int, text: str) -> Iterator[None]:
     """Add line number and text to the errors of this package that pass through."""
     try:
         yield
-    except (InvalidError, UnimplementedError) as error:
+    except (InvalidError, RequestSizeError, UnimplementedError) as error:
         if "line" in error.context:
             raise
         cause = f"Dockerfile line {line}: {error.cause} The line: {cut(text)}"

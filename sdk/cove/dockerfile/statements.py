@@ -19,6 +19,9 @@ from cove.exception import InvalidError, RequestSizeError
 MAX_BYTES: Final = 1024 * 1024
 MAX_LINES: Final = 50_000
 MAX_HEREDOC_BYTES: Final = 256 * 1024
+MAX_STATEMENT_CHARACTERS: Final = 128 * 1024
+"""Linux takes no longer argument, so no shell could be given a longer command."""
+
 MAX_STATEMENTS: Final = 2_000
 
 _DIRECTIVE: Final = re.compile(r"#[\t\v\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\v\f\r ]*=(.*)")
@@ -143,6 +146,10 @@ class Source:
         return bare[:-1], True
 
     def _statement(self, first: int, text: str) -> Statement:
+        if len(text) > MAX_STATEMENT_CHARACTERS:
+            raise RequestSizeError(
+                f"The instruction has more than {MAX_STATEMENT_CHARACTERS} characters.", remedy="COPY a script and run it."
+            )
         keyword, *rest = GAP.split(text.strip(WHITESPACE), maxsplit=1)
         flags, arguments = split_flags(rest[0] if rest else "")
         heredocs = tuple(self._heredocs(text)) if keyword.upper() in _TAKES_HEREDOCS and not _is_json(arguments) else ()

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import Final, NamedTuple
 
-from cove.exception import InvalidError
+from cove.exception import InvalidError, RequestSizeError
 
 WHITESPACE: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -20,6 +20,9 @@ WHITESPACE: Final = (
 GAP: Final = re.compile(r"[\t\v\f\r ]+")
 """What separates an instruction from its arguments, and words where quotes do not count."""
 
+MAX_WORDS: Final = 10_000
+"""In one instruction."""
+
 _NOT_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _HEREDOC: Final = re.compile(r"\d*<<(-?)([^<]+)")
 
@@ -27,15 +30,15 @@ _HEREDOC: Final = re.compile(r"\d*<<(-?)([^<]+)")
 @cache
 def _pieces(escape: str) -> re.Pattern[str]:
     """Pieces of text: a gap, plain characters, a quoted string, an escaped character. Anything matches."""
-    mark = re.escape(escape)
+    mark, space = re.escape(escape), re.escape(WHITESPACE)
     return re.compile(
         rf"""
-        (?P<gap>[{WHITESPACE}]+)
-        | [^{WHITESPACE}'"{mark}]+
+        (?P<gap>[{space}]+)
+        | [^{space}'"{mark}]+
         | (?P<single>'[^']*+(?:'|(?P<open_single>\Z)))
         | (?P<double>"(?:[^"{mark}]++|{mark}.)*+(?:"|(?P<open_double>{mark}?\Z)))
-        | {mark}(?:.|(?P<dangling>\Z))
-        """.replace(WHITESPACE, re.escape(WHITESPACE)),
+        | (?P<escaped>{mark}(?:.|\Z))
+        """,
         re.VERBOSE | re.DOTALL,
     )
 
@@ -44,22 +47,36 @@ def split_quoted(text: str, escape: str) -> list[str]:
     """Words of ``text``, where whitespace in quotes or after the escape character does not separate.
 
     An open quote lasts to the end; a lone escape character at the end does not count.
+
+    Raises:  RequestSizeError: more than ``MAX_WORDS``.
     """
     words: list[str] = []
     word: list[str] = []
     for piece in _pieces(escape).finditer(text):
-        if piece["gap"]:
-            if word:
-                words.append("".join(word))
+        if piece.lastgroup == "gap":
+            words += ["".join(word)] if word else []
             word = []
-        elif piece["dangling"] is None:
-            word.append(piece[0].removesuffix(escape) if piece["open_double"] else piece[0])
+            _check_count(words)
+        elif piece.lastgroup == "double" and piece["open_double"] is not None:
+            word.append(piece[0].removesuffix(escape))
+        elif piece[0] != escape:
+            word.append(piece[0])
     return [*words, "".join(word)] if word else words
 
 
 def split_plain(text: str) -> list[str]:
-    """Words of ``text``, where nothing but whitespace counts."""
-    return GAP.split(text) if text else []
+    """Words of ``text``, where nothing but whitespace counts.
+
+    Raises:  RequestSizeError: more than ``MAX_WORDS``.
+    """
+    words = GAP.split(text, maxsplit=MAX_WORDS + 1) if text else []
+    _check_count(words)
+    return words
+
+
+def _check_count(words: list[str]) -> None:
+    if len(words) > MAX_WORDS:
+        raise RequestSizeError(f"There are more than {MAX_WORDS} words in one instruction.", remedy="Use several, or a file.")
 
 
 def parse_json(text: str) -> tuple[str, ...] | None:
@@ -108,8 +125,8 @@ def heredoc_mark(word: str) -> HeredocMark | None:
 
 def heredoc_marks(text: str) -> list[HeredocMark]:
     """The heredocs that ``text`` announces, in order. A line with an open quote has none."""
-    pieces = list(_pieces("\\").finditer(text))
-    if any(piece["open_single"] is not None or piece["open_double"] is not None for piece in pieces):
+    quoted = (piece for piece in _pieces("\\").finditer(text) if piece.lastgroup in ("single", "double"))
+    if any(piece["open_single"] is not None or piece["open_double"] is not None for piece in quoted):
         return []
     return [mark for word in split_quoted(text, "\\") if (mark := heredoc_mark(word))]
 
@@ -118,9 +135,9 @@ def _unquote(text: str) -> str:
     """``text`` without quotes and escapes."""
     parts: list[str] = []
     for piece in _pieces("\\").finditer(text):
-        if piece["single"]:
+        if piece.lastgroup == "single":
             parts.append(piece[0][1:-1])
-        elif piece["double"]:
+        elif piece.lastgroup == "double":
             parts.append(re.sub(r'\\(["$\\])', r"\1", piece[0][1:-1]))
         else:
             parts.append(piece[0][1:] if piece[0].startswith("\\") else piece[0])

@@ -8,7 +8,8 @@ from cove.dockerfile import parse_commands, parse_dockerfile, stages_of_commands
 from cove.dockerfile.model import Add, Arg, Cmd, Copy, Dockerfile, Env, From, Healthcheck, Heredoc, Mount, MountKind, Run, Stage
 from cove.dockerfile.parser import BASE
 from cove.dockerfile.run_script import Script, script_of
-from cove.dockerfile.statements import MAX_BYTES, MAX_HEREDOC_BYTES, MAX_LINES, MAX_STATEMENTS
+from cove.dockerfile.statements import MAX_BYTES, MAX_HEREDOC_BYTES, MAX_LINES, MAX_STATEMENT_CHARACTERS, MAX_STATEMENTS
+from cove.dockerfile.words import MAX_WORDS
 from cove.exception import Error, InvalidError, RequestSizeError, UnimplementedError
 
 from .corpus import CORPUS
@@ -242,8 +243,11 @@ def test_an_error_does_not_show_whole_files() -> None:
         "FROM a\n" + "\n" * MAX_LINES,
         "FROM a\n" + "RUN x\n" * MAX_STATEMENTS,
         f"FROM a\nRUN <<EOF\n{'x' * MAX_HEREDOC_BYTES}\nEOF\n",
+        f"FROM a\nRUN {'x' * MAX_STATEMENT_CHARACTERS}",
+        f"FROM a\nCOPY {'x ' * MAX_WORDS} /x/",
+        f"FROM a\nARG {'x ' * (MAX_WORDS + 1)} y",
     ],
-    ids=["characters", "bytes", "lines", "instructions", "heredoc"],
+    ids=["characters", "bytes", "lines", "instructions", "heredoc", "instruction", "plain words", "quoted words"],
 )
 def test_files_are_bounded(text: str) -> None:
     with pytest.raises(RequestSizeError) as caught:
