@@ -286,3 +286,34 @@ async def test_a_released_lease_counts_for_collections_that_had_begun(store: Sto
     with pytest.raises(ConflictError):
         await leases.renew(lease, ttl_s=10)
     await leases.release(lease)
+
+
+async def test_users_of_the_same_blobs_never_lose_one_while_all_garbage_is_collected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snapshots.lease.SKEW_S", 0.0)  # so that what was given back is garbage at once
+    leases, blobs = Leases(store.backend), [bytes([number]) * 1000 for number in range(3)]
+    done, removed = asyncio.Event(), 0
+
+    async def use(first: int) -> None:
+        for number in range(first, first + 8):
+            data = blobs[number % len(blobs)]
+            async with leases.hold("a test", [digest_of(data)], ttl_s=600):
+                if not await store.has(digest_of(data)):
+                    await put(store, data)
+                assert await get(store, digest_of(data)) == data
+
+    async def collect_all() -> None:
+        nonlocal removed
+        while not done.is_set():
+            removed += (await collect(store, set(), leases, grace_s=0)).removed
+
+    async with asyncio.TaskGroup() as collectors:
+        for _ in range(2):
+            collectors.create_task(collect_all())
+        try:
+            async with asyncio.TaskGroup() as users:
+                for first in range(4):
+                    users.create_task(use(first))
+        finally:
+            done.set()
+    assert removed + (await collect(store, set(), leases, grace_s=0)).removed
+    assert await there(store) == set()

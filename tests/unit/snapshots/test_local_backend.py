@@ -132,10 +132,10 @@ async def test_sweeps_and_writers_do_not_get_into_each_others_way(backend: Local
 
     async with asyncio.TaskGroup() as group:
         group.create_task(sweep())
-        for number in range(200):
+        for number in range(60):
             await put_bytes(backend, f"n{number}", b"data")
         done.set()
-    for number in range(200):
+    for number in range(60):
         assert await get_bytes(backend, f"n{number}", max_bytes=10) == b"data"
 
 
