@@ -60,7 +60,7 @@ def has_magic(pattern: str) -> bool:
     return any(character in pattern for character in "*?[\\")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def compile_glob(pattern: str, *, deep: bool = False) -> Glob:
     """Get ``pattern`` ready. With ``deep``, ``**`` crosses slashes; without, it is a star like any other.
 
@@ -159,6 +159,7 @@ def _tokens(pattern: str, *, deep: bool) -> list[_Token]:
     return tokens
 
 
+@lru_cache(maxsize=1024)
 def _literal(character: str) -> _Token:
     return _Token(_Kind.ONE, re.escape(character))
 

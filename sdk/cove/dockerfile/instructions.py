@@ -85,15 +85,15 @@ def _command(text: str) -> str | tuple[str, ...]:
 
 def _from(reading: _Reading) -> model.From:
     platform = reading.flags("platform").text("platform")
-    base, *rest = [*split_plain(reading.rest), ""][:-1] or [""]
-    if not base or len(rest) not in (0, 2) or (rest and rest[0].upper() != "AS"):
+    words = split_plain(reading.rest)
+    if len(words) not in (1, 3) or (len(words) == 3 and words[1].upper() != "AS"):
         raise InvalidError("FROM takes an image, or an image AS a name.", remedy="Write FROM image or FROM image AS name.")
-    name = rest[1].lower() if rest else None
+    name = words[2].lower() if len(words) == 3 else None
     if name is not None and not _STAGE_NAME.fullmatch(name):
         raise InvalidError(
             f"{cut(name)!r} cannot name a stage.", remedy="Begin with a letter; then letters, digits, dash, dot and underscore."
         )
-    return reading.make(model.From, base=base, name=name, platform=platform)
+    return reading.make(model.From, base=words[0], name=name, platform=platform)
 
 
 def _arg(reading: _Reading) -> tuple[model.Arg, ...]:

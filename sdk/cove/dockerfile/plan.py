@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cove.dockerfile.copy_rules import WHOLE_CONTEXT, context_path
-from cove.dockerfile.expand import used_variables
-from cove.dockerfile.model import Add, Copy, Dockerfile, From, Instruction, MountKind, Run, Stage
+from cove.dockerfile.model import Copy, Dockerfile, From, Run, Stage
+from cove.dockerfile.partial import PartialScope
 from cove.dockerfile.problems import at_line, cut
 from cove.dockerfile.scope import Scope, global_scope
-from cove.dockerfile.transfers import Origin, origin_of
 from cove.exception import InvalidError
 
 SCRATCH: Final = "scratch"
@@ -177,17 +175,16 @@ class _Planner:
     def _sources(self, index: int) -> set[str]:
         """Globs of what a stage takes from the context."""
         base = self._bases[index]
-        env, knows_all = self._ends[base] if isinstance(base, int) else ({}, base == SCRATCH)
+        env, is_whole = self._ends[base] if isinstance(base, int) else ({}, base == SCRATCH)
         scope = Scope(env=env, given=self._scope.given, global_args=self._scope.args, escape=self._scope.escape)
+        partial = PartialScope(scope, is_whole)
         sources: set[str] = set()
         for instruction in self._stages[index].instructions:
-            expanded = scope.expanded(instruction)
-            with at_line(instruction.line, instruction.original):
-                sources.update(_context_sources(instruction, expanded, scope, knows_all=knows_all))
-                if len(sources) > MAX_SOURCES:
-                    raise InvalidError(f"A stage copies from more than {MAX_SOURCES} sources.", remedy="Copy their directory.")
-            scope = scope.after(expanded)
-        self._ends[index] = scope.env, knows_all
+            sources.update(partial.sources(instruction))
+            if len(sources) > MAX_SOURCES:
+                raise InvalidError(f"A stage copies from more than {MAX_SOURCES} sources.", remedy="Copy their directory.")
+            partial = partial.after(instruction)
+        self._ends[index] = partial.scope.env, is_whole
         return sources
 
 
@@ -198,25 +195,3 @@ def _froms(stage: Stage) -> Iterator[str]:
             yield instruction.from_
         elif isinstance(instruction, Run):
             yield from (mount.from_ for mount in instruction.mounts if mount.from_)
-
-
-def _context_sources(written: Instruction, expanded: Instruction, scope: Scope, *, knows_all: bool) -> Iterator[str]:
-    """Globs of what an instruction takes from the context.
-
-    Where the environment of the image below is not known, a variable that it might have can stand for anything: then that is all.
-    """
-    known = scope.variables.keys()
-    for text, source in zip(_source_texts(written), _source_texts(expanded), strict=True):
-        if not knows_all and "$" in text and used_variables(text, escape=scope.escape) - known:
-            yield WHOLE_CONTEXT
-        elif not (isinstance(expanded, Add) and origin_of(source) is Origin.URL):
-            yield context_path(source)
-
-
-def _source_texts(instruction: Instruction) -> tuple[str, ...]:
-    match instruction:
-        case Copy(from_=None, sources=sources) | Add(sources=sources):
-            return sources
-        case Run(mounts=mounts):
-            return tuple(mount.source or WHOLE_CONTEXT for mount in mounts if mount.kind is MountKind.BIND and mount.from_ is None)
-    return ()

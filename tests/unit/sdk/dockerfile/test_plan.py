@@ -120,7 +120,7 @@ def test_what_makes_no_sense(text: str, target: str | None, said: str) -> None:
         ("ADD https://example.com/a b /x/", ("b",)),
         ("ADD ${URL}/a b /x/", ("b",)),
         ("COPY $SET /x", ("dir",)),
-        ("COPY $DECLARED /x", (".",)),
+        ("COPY $DECLARED /x", (".",)),  # the image might set it
         ("COPY $FROM_THE_IMAGE/a /x", (".",)),
         ("COPY \\$a /x", ("$a",)),
         ("RUN --mount=target=/x y", (".",)),
@@ -175,6 +175,28 @@ def test_many_different_sources_are_refused() -> None:
     text = "FROM scratch\n" + "".join(f"COPY {' '.join(f'{line}-{number}' for number in range(500))} /x/\n" for line in range(30))
     with pytest.raises(InvalidError, match="more than"):
         plan(text)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("ENV A=$X/src\nCOPY $A /x", (".",)),
+        ("ENV A=$X/src B=b\nCOPY $B /x", ("b",)),
+        ("ENV A=1\nENV A=$X\nCOPY $A /x", (".",)),
+        ("ENV A=$X\nENV A=1\nCOPY $A /x", ("1",)),
+        ("ARG A=1\nENV A=$X\nCOPY $A /x", (".",)),
+        ("ARG A=$X\nCOPY $A /x", (".",)),
+        ("ARG GIVEN=$X\nCOPY $GIVEN /x", ("given",)),
+        ("ENV A=${X:?absent}\nLABEL a=${X:?absent}\nCOPY a ${X:?absent}", ("a",)),
+        ("COPY a $X/c b /x/", (".", "a", "b")),
+    ],
+)
+def test_what_is_assigned_from_the_unknown_is_unknown(lines: str, expected: tuple[str, ...]) -> None:
+    assert plan(f"FROM image\n{lines}", GIVEN="given").sources == expected
+
+
+def test_the_unknown_stays_unknown_in_later_stages() -> None:
+    assert plan("FROM image AS a\nENV A=$X B=b\nFROM a\nCOPY $B /x\nCOPY $A /x").sources == (".", "b")
 
 
 @pytest.mark.parametrize(
