@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -37,7 +37,7 @@ class Change(NamedTuple):
     kind: Kind
 
 
-def diff_layers(old: Sequence[Path], new: Sequence[Path]) -> Iterator[Change]:
+def diff_layers(old: Sequence[Path], new: Sequence[Path]) -> Generator[Change, None, None]:
     """What one would have to do to ``old`` to get ``new``, both the bottom first; blocks while it reads, and needs root.
 
     Sorted by the paths' components. Of what was added or removed every entry is told. Memory: the names in the directories on the way to

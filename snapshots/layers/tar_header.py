@@ -113,10 +113,8 @@ def _text(field: bytes) -> bytes:
 
 def _number(field: bytes) -> int:
     """Octal digits, or GNU's base 256 for what they cannot hold."""
-    if field[0] & 0x80:
-        return (
-            int.from_bytes(field, "big", signed=True) if field[0] == 0xFF else int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-        )
+    if field[0] in (0x80, 0xFF):
+        return int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)
     digits = field.strip(b" \0")
     if not digits.isdigit():  # int() would take signs and underscores
         digits = field.partition(b"\0")[0].strip(b" ")

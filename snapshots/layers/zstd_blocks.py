@@ -54,7 +54,7 @@ def _frame(decoder: zstandard.ZstdDecompressionObj, take: Take) -> Iterator[byte
         if size > _MAX_BLOCK_BYTES:
             raise InvalidError(_DAMAGED)
         pieces += (header, _exactly(take, 1 if kind == _RLE else size))
-        if len(pieces) >= 2 * _BLOCKS_AT_ONCE:
+        if len(pieces) >= 2 * _BLOCKS_AT_ONCE and not last:  # a decoder that has ended takes no more, not even nothing
             yield decoder.decompress(b"".join(pieces))
             pieces.clear()
     if has_checksum:

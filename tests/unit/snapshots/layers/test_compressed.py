@@ -74,9 +74,10 @@ def test_every_format_gives_back_what_went_in(compress: Compress, data: bytes) -
 
 @pytest.mark.parametrize("compress", WITH_AN_END)
 def test_a_cut_anywhere_is_noticed(compress: Compress) -> None:
+    """Anywhere after the bytes that tell the format: what has not even these is a plain file."""
     data = os.urandom(3000) + TEXT[:3000]
     whole = compress(data)
-    for length in [*range(1, 40), *range(40, len(whole) - 40, 211), *range(len(whole) - 40, len(whole))]:
+    for length in [*range(6, 40), *range(40, len(whole) - 40, 211), *range(len(whole) - 40, len(whole))]:
         try:
             short = read(whole[:length])
         except InvalidError:
