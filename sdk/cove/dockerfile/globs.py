@@ -8,7 +8,7 @@ which a backtracking regular expression can take forever, is run as a set of sta
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
@@ -71,25 +71,28 @@ def compile_glob(pattern: str, *, deep: bool = False) -> Glob:
     return Glob(tuple(_tokens(pattern, deep=deep)))
 
 
-@dataclass(frozen=True, slots=True)
 class Glob:
     """A pattern that is ready to match."""
 
-    tokens: tuple[_Token, ...]
-    _regex: re.Pattern[str] | None = field(init=False)
-    _states: _States | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        open_ended = sum(token.kind is not _Kind.ONE for token in self.tokens)
-        fast = open_ended <= _MOST_BACKTRACKED
-        object.__setattr__(self, "_regex", re.compile("".join(token.regex for token in self.tokens), re.DOTALL) if fast else None)
-        object.__setattr__(self, "_states", None if fast else _States(self.tokens))
+    def __init__(self, tokens: tuple[_Token, ...]) -> None:
+        self.tokens = tokens
+        open_ended = sum(token.kind is not _Kind.ONE for token in tokens)
+        regex = "".join(token.regex for token in tokens) if open_ended <= _MOST_BACKTRACKED else None
+        self._states = _States(tokens) if regex is None else None
+        self._whole = None if regex is None else re.compile(regex, re.DOTALL)
+        self._with_parents = None if regex is None else re.compile(f"{regex}(?:/.*)?", re.DOTALL)
 
     def matches(self, path: str) -> bool:
         """Whether the whole of ``path`` matches."""
-        if self._regex is not None:
-            return self._regex.fullmatch(path) is not None
-        return self._states is not None and self._states.matches(path)
+        if self._states is not None:
+            return self._states.matches(path)
+        return self._whole is not None and self._whole.fullmatch(path) is not None
+
+    def matches_with_parents(self, path: str) -> bool:
+        """Whether ``path`` matches, or a directory above it."""
+        if self._states is not None:
+            return self._states.matches(path, or_parent=True)
+        return self._with_parents is not None and self._with_parents.fullmatch(path) is not None
 
 
 class _States:
@@ -116,9 +119,11 @@ class _States:
         self._stay |= bit if token.kind is _Kind.DEEP else 0
         self._steps.append(re.compile(token.regex if token.kind is _Kind.ONE else "(?!)", re.DOTALL))
 
-    def matches(self, path: str) -> bool:
+    def matches(self, path: str, *, or_parent: bool = False) -> bool:
         states = self._closed(1)
         for character in path:
+            if or_parent and character == "/" and states & self._final:
+                return True
             stays = self._stay if character == "/" else self._stay | self._stay_in_name
             states = self._closed((states & stays) | ((states & self._moves_on(character)) << 1))
             if not states:

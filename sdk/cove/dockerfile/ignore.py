@@ -48,12 +48,10 @@ class IgnorePatterns:
         path = posixpath.normpath(path)
         if path == "." or not self._rules:
             return False
-        ends = [index for index, character in enumerate(path) if character == "/" and index]
-        candidates = [path, *(path[:end] for end in ends)]
         ignored = False
         for rule in self._rules:
             # A rule that would change nothing needs no look.
-            if rule.includes == ignored and any(rule.glob.matches(candidate) for candidate in candidates):
+            if rule.includes == ignored and rule.glob.matches_with_parents(path):
                 ignored = not rule.includes
         return ignored
 

@@ -104,6 +104,9 @@ def test_against_a_plain_matcher(pattern: str, path: str) -> None:
     glob = compile_glob(pattern, deep=True)
     assert glob.matches(path) is expected
     assert _States(glob.tokens).matches(path) is expected
+    parents = [path[:index] for index, character in enumerate(path) if character == "/"]
+    assert glob.matches_with_parents(path) is any(glob.matches(candidate) for candidate in (path, *parents))
+    assert _States(glob.tokens).matches(path, or_parent=True) is glob.matches_with_parents(path)
 
 
 @settings(max_examples=500, deadline=None)
