@@ -15,6 +15,7 @@ import msgspec
 
 from cove.exception import AuthError, ConnectionError, Error, NotFoundError, PermissionDeniedError, ResourceExhaustedError, ServiceError
 from snapshots.registry.credentials import SECRET_KEYS, Credentials
+from snapshots.registry.network import RefusedAddressError
 from snapshots.registry.retry import RETRY_AFTER, parse_retry_after
 
 MAX_ERROR_BYTES: Final = 64 << 10
@@ -80,6 +81,11 @@ def network_failures(host: str) -> Iterator[None]:
     except aiohttp.ClientHttpProxyError as error:
         cause = f"The proxy refused the way to {host} with {error.status}."
         raise ConnectionError(cause, remedy="Check the proxy in the environment.", retryable=error.status >= 500) from None
+    except aiohttp.ClientConnectorDNSError as error:
+        if isinstance(error.os_error, RefusedAddressError):
+            remedy = "If it is meant, an operator can name it in registry_mirrors or insecure_registries."
+            raise PermissionDeniedError(f"{host} leads to this machine or its link.", remedy=remedy) from error
+        raise ConnectionError(f"The name of {host} cannot be resolved.", remedy="Check the name, the network and the proxy.") from error
     except aiohttp.ClientConnectionError as error:
         raise ConnectionError(f"There is no connection with {host}.", remedy="Check the name, the network and the proxy.") from error
     except aiohttp.ClientPayloadError as error:

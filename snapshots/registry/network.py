@@ -32,9 +32,10 @@ USER_AGENT: Final = "cove"
 class Network:
     """One session, and the proxy for each URL. ``async with``; shared by any number of clients of one event loop."""
 
-    def __init__(self, settings: RegistrySettings) -> None:
+    def __init__(self, settings: RegistrySettings, *, resolver: AbstractResolver | None = None) -> None:
         """Reads proxies and certificates from the environment now: variables as ``HTTPS_PROXY``, ``NO_PROXY`` and ``SSL_CERT_FILE``.
 
+        Args:    resolver: in the place of the machine's.
         Raises:  InvalidError: a proxy's URL cannot be used.
         """
         self._proxies = _environment_proxies()
@@ -48,7 +49,7 @@ class Network:
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 ssl=ssl.create_default_context(),
-                resolver=GuardedResolver({host.lower() for host in (*named, *insecure) if host}),
+                resolver=GuardedResolver({host.lower() for host in (*named, *insecure) if host}, resolver),
                 limit=0,
                 limit_per_host=CONNECTIONS_PER_HOST,
             ),
@@ -75,6 +76,10 @@ class Network:
         return self._proxies.get(url.scheme) or self._proxies.get("all")
 
 
+class RefusedAddressError(OSError):
+    """A name has no address that it may have."""
+
+
 class GuardedResolver(AbstractResolver):
     """Resolves names as the machine does, but not to itself. Literal addresses do not come here."""
 
@@ -84,13 +89,13 @@ class GuardedResolver(AbstractResolver):
         self._inner = inner or ThreadedResolver()
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Raises:  OSError: no address is left."""
+        """Raises:  RefusedAddressError: no address is left."""
         found = await self._inner.resolve(host, port, family)
         if is_loopback(host) or host.lower() in self._trusted:
             return found
         allowed = [result for result in found if _is_elsewhere(result["host"])]
         if not allowed:
-            raise OSError(f"{host} is this machine or its link")
+            raise RefusedAddressError(f"{host} is this machine or its link")
         return allowed
 
     async def close(self) -> None:

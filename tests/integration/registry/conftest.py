@@ -67,3 +67,10 @@ async def client(server: RegistryServer) -> AsyncIterator[RegistryClient]:
 async def fake() -> AsyncIterator[FakeRegistry]:
     async with FakeRegistry(FakeImage(LAYER)) as running:
         yield running
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[FakeRegistry]:
+    """Another host, as far as credentials are concerned."""
+    async with FakeRegistry(FakeImage(LAYER)) as running:
+        yield running

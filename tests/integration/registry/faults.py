@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
 from snapshots.digest import Digest, digest_of
+from snapshots.registry.client import RegistryClient
+from snapshots.registry.credentials import Credentials
 from snapshots.registry.descriptor import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from snapshots.registry.image_config import ImageConfig, encode_config
 from snapshots.registry.manifest import encode_manifest
 from snapshots.registry.platforms import Platform
+from snapshots.registry.reference import parse_reference
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+ENDLESS: Final = b"\0" * 65_536
+CREDENTIALS: Final = Credentials("user", "secret-password")
 
 
 class FakeImage:
@@ -91,6 +100,23 @@ async def send_and_cut(request: web.Request, data: bytes, claimed_bytes: int, **
     return response
 
 
+def needs_basic(fake: FakeRegistry) -> None:
+    """Have it ask for :data:`CREDENTIALS`."""
+
+    async def answer(request: web.Request) -> web.StreamResponse | None:
+        if request.headers.get("Authorization") == CREDENTIALS.basic():
+            return None
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+
+    fake.override = answer
+
+
+async def read(client: RegistryClient, fake: FakeRegistry) -> bytes:
+    """The layer of the image of ``fake``, as ``client`` gets it."""
+    reference = parse_reference(f"{client.registry}/library/repo:tag")
+    return b"".join([chunk async for chunk in client.read_blob(reference, fake.image.descriptor)])
+
+
 class CuttingProxy(msgspec.Struct):
     """A line to a real server that is cut after some bytes."""
 
@@ -156,4 +182,16 @@ class Sleeps:
         self.waits_s.append(delay_s)
 
 
-ENDLESS: Final = b"\0" * 65_536
+class FixedResolver(AbstractResolver):
+    """Every name has these addresses; without any, none resolves."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        if not self.addresses:
+            raise OSError("no such name")
+        return [ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0) for address in self.addresses]
+
+    async def close(self) -> None:
+        """There is nothing to close."""

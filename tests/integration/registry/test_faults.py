@@ -27,7 +27,7 @@ from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import Reference, parse_reference
 from snapshots.registry.settings import RegistrySettings
 from tests.integration.registry.conftest import LAYER
-from tests.integration.registry.faults import ENDLESS, FakeImage, FakeRegistry, Sleeps, cutting_proxy, send_and_cut
+from tests.integration.registry.faults import ENDLESS, FakeImage, FakeRegistry, Sleeps, cutting_proxy, read, send_and_cut
 from tests.integration.registry.sources import Blob, config_of
 from tests.support.registry_server import RegistryServer
 
@@ -45,10 +45,6 @@ async def client(fake: FakeRegistry, sleeps: Sleeps) -> AsyncIterator[RegistryCl
 
 def image_at(address: str) -> Reference:
     return parse_reference(f"{address}/repo:tag")
-
-
-async def read_layer(client: RegistryClient, fake: FakeRegistry) -> bytes:
-    return b"".join([chunk async for chunk in client.read_blob(image_at(client.registry), fake.image.descriptor)])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +75,7 @@ async def test_each_status_is_an_error_that_says_what_to_do(
     with pytest.raises(kind) as caught:
         await client.resolve(image_at(fake.address))
     with pytest.raises(kind):
-        await read_layer(client, fake)
+        await read(client, fake)
     assert (len(fake.asked("/manifests/")), len(fake.asked("/blobs/"))) == (tries, tries)
     assert caught.value.retryable == (tries > 1)
     assert caught.value.remedy
@@ -95,7 +91,7 @@ async def test_a_registry_that_recovers_is_not_noticed(client: RegistryClient, f
 
     fake.override = flaky
     assert (await client.resolve(image_at(fake.address))).digest == fake.image.digest
-    assert await read_layer(client, fake) == LAYER
+    assert await read(client, fake) == LAYER
     assert 7.0 in sleeps.waits_s
 
 
@@ -143,7 +139,7 @@ async def test_each_part_is_asked_for_once(client: RegistryClient, fake: FakeReg
         return await send_and_cut(request, LAYER[: start + 250_000], len(LAYER))
 
     fake.override = cut
-    assert await read_layer(client, fake) == LAYER
+    assert await read(client, fake) == LAYER
     starts = [request.headers.get("Range") for request in fake.asked("/blobs/")]
     assert starts == [None, "bytes=250000-", "bytes=500000-", "bytes=750000-"]
 
@@ -156,7 +152,7 @@ async def test_a_line_that_gives_a_byte_at_a_time_is_given_up(client: RegistryCl
 
     fake.override = tease
     with pytest.raises(ConnectionError, match="cut"):
-        await read_layer(client, fake)
+        await read(client, fake)
     assert len(fake.requests) == 5
 
 
@@ -171,7 +167,7 @@ async def test_another_range_than_the_one_asked_for(client: RegistryClient, fake
 
     fake.override = answer
     with pytest.raises(ServiceError, match="another range"):
-        await read_layer(client, fake)
+        await read(client, fake)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +189,7 @@ async def test_what_is_not_the_blob_is_refused(client: RegistryClient, fake: Fak
 
     fake.override = lie
     with pytest.raises((DataLossError, ConnectionError)) as caught:
-        await read_layer(client, fake)
+        await read(client, fake)
     if len(body) >= len(LAYER) or not chunked:
         assert isinstance(caught.value, DataLossError)  # and not retried, for it would be the same again
         assert len(fake.requests) == 1
@@ -213,7 +209,7 @@ async def test_an_endless_blob_is_cut_at_its_size(client: RegistryClient, fake: 
 
     fake.override = endless
     with pytest.raises(DataLossError, match="More came"):
-        await read_layer(client, fake)
+        await read(client, fake)
     assert sent < 64 * len(LAYER)
 
 
@@ -310,7 +306,7 @@ async def test_a_drip_is_cut(fake: FakeRegistry, sleeps: Sleeps) -> None:
     settings = RegistrySettings(stall_window_s=0.2, attempts=2)
     async with RegistryClient(fake.address, settings=settings, sleep=sleeps) as client:
         with pytest.raises(ConnectionError, match=r"sent [0-9]+ bytes in"):
-            await read_layer(client, fake)
+            await read(client, fake)
 
 
 async def test_a_slow_reader_is_not_a_slow_line(fake: FakeRegistry) -> None:

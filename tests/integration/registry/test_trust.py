@@ -1,60 +1,29 @@
-"""Where credentials go and where not: redirects, token services, mirrors, proxies, and the machine's own files."""
+"""Where credentials go and where not: redirects, uploads, and token services."""
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from cove.exception import AuthError, ConnectionError, DataLossError, ServiceError
+from cove.exception import AuthError, ServiceError
+from snapshots.registry.auth import Authenticator
 from snapshots.registry.client import RegistryClient
-from snapshots.registry.credentials import Credentials
-from snapshots.registry.descriptor import Descriptor
+from snapshots.registry.endpoints import origin
+from snapshots.registry.network import Network
 from snapshots.registry.push import push
 from snapshots.registry.reference import parse_reference
 from snapshots.registry.settings import RegistrySettings
 from tests.integration.registry.conftest import LAYER
-from tests.integration.registry.faults import FakeImage, FakeRegistry, Sleeps, send_and_cut
+from tests.integration.registry.faults import CREDENTIALS, FakeRegistry, Sleeps, needs_basic, read, send_and_cut
 from tests.integration.registry.sources import Blob, config_of
-
-CREDENTIALS = Credentials("user", "secret-password")
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[FakeRegistry]:
-    """Another host, as far as credentials are concerned."""
-    async with FakeRegistry(FakeImage(LAYER)) as running:
-        yield running
 
 
 @pytest.fixture
 async def client(fake: FakeRegistry) -> AsyncIterator[RegistryClient]:
     async with RegistryClient(fake.address, CREDENTIALS, sleep=Sleeps()) as opened:
         yield opened
-
-
-async def read(client: RegistryClient, fake: FakeRegistry) -> bytes:
-    reference = parse_reference(f"{client.registry}/library/repo:tag")
-    return b"".join([chunk async for chunk in client.read_blob(reference, fake.image.descriptor)])
-
-
-def needs_basic(fake: FakeRegistry) -> None:
-    async def answer(request: web.Request) -> web.StreamResponse | None:
-        if request.headers.get("Authorization") == CREDENTIALS.basic():
-            return None
-        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
-
-    fake.override = answer
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -220,6 +189,34 @@ async def test_a_token_that_ends_before_every_step_of_a_push(client: RegistryCli
     assert {request.query["scope"] for request in other.requests} == {"repository:repo:pull,push"}
 
 
+@pytest.mark.parametrize(("expires_in", "lifetime_s"), [(None, 60), (300, 300), (0, 60), (-5, 60), (1e300, 3_600)])
+async def test_a_token_is_used_until_just_before_its_end(
+    fake: FakeRegistry, other: FakeRegistry, expires_in: float | None, lifetime_s: float
+) -> None:
+    given, now_s = 0, 1_000.0
+
+    async def give(request: web.Request) -> web.StreamResponse:
+        nonlocal given
+        given += 1
+        return web.json_response({"token": f"token-{given}", "expires_in": expires_in})
+
+    other.override = give
+    settings = RegistrySettings()
+    async with Network(settings) as network:
+        auth = Authenticator(origin(fake.address, settings), CREDENTIALS, network, settings, clock=lambda: now_s)
+        assert await auth.authorization("repository:a:pull") is None
+        assert await auth.challenged([f'Bearer realm="http://{other.address}/"'], "repository:a:pull", None)
+        for advance_s, scope, token in [
+            (0, "repository:a:pull", "token-1"),
+            (lifetime_s - 15 - 1, "repository:a:pull", "token-1"),
+            (1, "repository:a:pull", "token-2"),
+            (0, "repository:b:pull", "token-3"),
+            (0, "repository:a:pull", "token-2"),
+        ]:
+            now_s += advance_s
+            assert await auth.authorization(scope) == f"Bearer {token}"
+
+
 async def test_a_token_that_is_never_taken_is_an_error(client: RegistryClient, fake: FakeRegistry, other: FakeRegistry) -> None:
     tokens = Tokens(uses=0)
     other.override = tokens.give
@@ -279,172 +276,3 @@ async def test_a_challenge_that_cannot_be_met(fake: FakeRegistry, challenge: str
         with pytest.raises(AuthError):
             await read(client, fake)
     assert len(fake.requests) == 1
-
-
-class TestMirrors:
-    def client(self, fake: FakeRegistry, *mirrors: str) -> RegistryClient:
-        settings = RegistrySettings(registry_mirrors={fake.address: list(mirrors)})
-        return RegistryClient(fake.address, CREDENTIALS, settings=settings, sleep=Sleeps())
-
-    async def test_a_mirror_is_asked_first_and_without_credentials(self, fake: FakeRegistry, other: FakeRegistry) -> None:
-        async with self.client(fake, f"http://{other.address}/some/prefix") as client:
-            image = await client.resolve(parse_reference(f"{fake.address}/library/repo:tag"))
-            assert (image.digest, await read(client, fake)) == (fake.image.digest, LAYER)
-        assert fake.requests == []
-        assert {request.path.partition("/v2/")[0] for request in other.requests} == {"/some/prefix"}
-
-    async def test_a_mirror_s_challenge_gets_no_credentials(self, fake: FakeRegistry, other: FakeRegistry) -> None:
-        needs_basic(other)
-        async with self.client(fake, f"http://{other.address}") as client:
-            assert await read(client, fake) == LAYER
-        assert ["Authorization" in request.headers for request in other.requests] == [False]
-
-    @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
-    async def test_a_mirror_that_fails_is_passed_over(self, fake: FakeRegistry, other: FakeRegistry, status: int) -> None:
-        async def refuse(request: web.Request) -> web.StreamResponse:
-            return web.Response(status=status)
-
-        other.override = refuse
-        async with self.client(fake, "http://127.0.0.1:1", f"http://{other.address}") as client:
-            assert (await client.resolve(parse_reference(f"{fake.address}/library/repo:tag"))).digest == fake.image.digest
-            assert await read(client, fake) == LAYER
-
-    async def test_a_mirror_that_dies_in_a_blob_is_replaced_there(self, fake: FakeRegistry, other: FakeRegistry) -> None:
-        async def cut(request: web.Request) -> web.StreamResponse:
-            if "Range" in request.headers:
-                return web.Response(status=500)
-            return await send_and_cut(request, LAYER[:100_000], len(LAYER))
-
-        other.override = cut
-        async with self.client(fake, f"http://{other.address}") as client:
-            assert await read(client, fake) == LAYER
-        assert [request.headers.get("Range") for request in fake.requests] == ["bytes=100000-"]
-
-    async def test_a_mirror_that_lies_is_not_asked_again(self, fake: FakeRegistry, other: FakeRegistry) -> None:
-        async def lie(request: web.Request) -> web.StreamResponse:
-            return web.Response(body=bytes(len(LAYER)))
-
-        other.override = lie
-        tries: list[int] = []
-
-        async def sink(descriptor: Descriptor, chunks: AsyncIterator[bytes]) -> None:
-            tries.append(1)
-            assert b"".join([chunk async for chunk in chunks]) == LAYER
-
-        async with self.client(fake, f"http://{other.address}") as client:
-            await client.download(parse_reference(f"{fake.address}/repo:tag"), [fake.image.descriptor], sink)
-            assert (len(tries), len(other.requests), len(fake.requests)) == (2, 1, 1)
-            assert await read(client, fake) == LAYER
-        assert len(other.requests) == 1
-
-    async def test_a_lie_is_told_as_one(self, fake: FakeRegistry, other: FakeRegistry) -> None:
-        async def lie(request: web.Request) -> web.StreamResponse:
-            return web.Response(body=bytes(len(LAYER)))
-
-        fake.override = other.override = lie
-
-        async def sink(descriptor: Descriptor, chunks: AsyncIterator[bytes]) -> None:
-            assert [chunk async for chunk in chunks]
-
-        async with self.client(fake, f"http://{other.address}") as client:
-            with pytest.raises(DataLossError) as caught:
-                await client.download(parse_reference(f"{fake.address}/repo:tag"), [fake.image.descriptor], sink)
-        assert not caught.value.retryable
-
-
-class Authority:
-    """A certificate authority of its own, and a server certificate for 127.0.0.1."""
-
-    def __init__(self, directory: Path) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-        now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
-        self.bundle = directory / "bundle.pem"
-        self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        secret = directory / "key.pem"
-        secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.load_cert_chain(self.bundle, secret)
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_the_certificate_bundle_is_the_environment_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool) -> None:
-    authority, image = Authority(tmp_path), FakeImage(LAYER)
-
-    async def answer(request: web.Request) -> web.Response:
-        return web.Response(body=LAYER)
-
-    if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    tls = TestServer(app, scheme="https")
-    await tls.start_server(ssl=authority.context)
-    try:
-        sleeps = Sleeps()
-        settings = RegistrySettings(registry_mirrors={"127.0.0.1:1": [f"https://127.0.0.1:{tls.port}"]}, attempts=1)
-        async with RegistryClient("127.0.0.1:1", settings=settings, sleep=sleeps) as client:
-            reference = parse_reference("127.0.0.1:1/repo:tag")
-            if trusted:
-                assert b"".join([chunk async for chunk in client.read_blob(reference, image.descriptor)]) == LAYER
-            else:
-                with pytest.raises(ConnectionError):
-                    assert not [chunk async for chunk in client.read_blob(reference, image.descriptor)]
-        assert sleeps.waits_s == []
-    finally:
-        await tls.close()
-
-
-class TestInsecure:
-    """A registry that the operator listed, reached through the machine's proxy."""
-
-    SETTINGS = RegistrySettings(insecure_registries=["registry.test:5000"], attempts=1)
-
-    @pytest.fixture
-    def proxied(self, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
-        for variable in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "no_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(variable, raising=False)
-        monkeypatch.setenv("http_proxy", f"http://{fake.address}")
-        (tmp_path / "netrc").write_text("machine registry.test login daemon password operator-secret\n")
-        (tmp_path / "netrc").chmod(0o600)
-        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        return fake
-
-    async def test_it_is_reached_through_the_proxy_without_the_daemon_s_netrc(self, proxied: FakeRegistry) -> None:
-        async with RegistryClient("registry.test:5000", settings=self.SETTINGS) as client:
-            assert await read(client, proxied) == LAYER
-        (request,) = proxied.requests
-        assert request.host.partition(":")[0] == "registry.test"
-        assert "Authorization" not in request.headers
-
-    async def test_it_gets_no_credentials(self, proxied: FakeRegistry, other: FakeRegistry) -> None:
-        for challenge in ('Basic realm="x"', 'Bearer realm="https://tokens.example/"'):
-
-            async def answer(request: web.Request, challenge: str = challenge) -> web.StreamResponse:
-                return web.Response(status=401, headers={"WWW-Authenticate": challenge})
-
-            proxied.override = answer
-            async with RegistryClient("registry.test:5000", CREDENTIALS, settings=self.SETTINGS) as client:
-                with pytest.raises(AuthError, match="plain HTTP"):
-                    await read(client, proxied)
-        assert ["Authorization" in request.headers for request in proxied.requests] == [False, False]
-
-    async def test_no_proxy(self, proxied: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("no_proxy", "registry.test")
-        async with RegistryClient("registry.test:5000", settings=self.SETTINGS) as client:
-            with pytest.raises(ConnectionError):
-                await read(client, proxied)
-        assert proxied.requests == []
-
-    async def test_it_must_not_lead_to_this_machine(self, proxied: FakeRegistry, other: FakeRegistry) -> None:
-        async def redirect(request: web.Request) -> web.StreamResponse:
-            return web.Response(status=302, headers={"Location": f"http://{other.address}/"})
-
-        proxied.override = redirect
-        async with RegistryClient("registry.test:5000", settings=self.SETTINGS) as client:
-            with pytest.raises(ServiceError, match="loopback"):
-                await read(client, proxied)
-        assert other.requests == []
