@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-
 import msgspec
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from cove.exception import InvalidError, ServiceError
 from snapshots.registry.endpoints import endpoints, follow, origin, same_origin
 from snapshots.registry.network import GuardedResolver, Network
 from snapshots.registry.settings import RegistrySettings
+from tests.integration.registry.faults import FixedResolver
 
 PLAIN = RegistrySettings()
 
@@ -112,26 +110,13 @@ def test_another_origin(other: str) -> None:
     assert not same_origin(URL("https://a.example/x"), URL(other))
 
 
-class Fixed(AbstractResolver):
-    """Every name has these addresses."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        return [ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0) for address in self.addresses]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
-
-
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "127.9.9.9", "::1", "169.254.169.254", "fe80::1%eth0", "0.0.0.0", "::", "::ffff:127.0.0.1"]
 )
 async def test_a_name_must_not_lead_here(address: str) -> None:
     with pytest.raises(OSError, match="this machine or its link"):
-        await GuardedResolver([], Fixed(address)).resolve("evil.example")
-    guarded = GuardedResolver(["named.example"], Fixed(address, "192.0.2.1"))
+        await GuardedResolver([], FixedResolver(address)).resolve("evil.example")
+    guarded = GuardedResolver(["named.example"], FixedResolver(address, "192.0.2.1"))
     assert [result["host"] for result in await guarded.resolve("evil.example")] == ["192.0.2.1"]
     assert len(await guarded.resolve("named.example")) == len(await guarded.resolve("localhost")) == 2
 
