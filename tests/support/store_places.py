@@ -1,7 +1,8 @@
-"""The three backends, each empty, for suites that run over all of them."""
+"""The three backends, each empty, for suites that run over all of them; and what such suites measure."""
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from snapshots.backends.local import LocalBackend
 from snapshots.backends.memory import MemoryBackend
 from snapshots.backends.protocol import Backend
 from snapshots.backends.s3 import S3Access, S3Backend
+from tests.support.leaks import peak_bytes
 from tests.support.s3_server import BUCKET, S3Server, s3_session
 
 PLACES: Final = ("memory", "local", "s3")
@@ -46,3 +48,9 @@ def s3_access(server: S3Server, *, endpoint: str = "", timeout_s: float = 15.0, 
         secret_access_key=secret_access_key or server.secret_access_key,
         timeout_s=timeout_s,
     )
+
+
+def reset_peak_bytes() -> int:
+    """What this process has in memory now; :func:`tests.support.leaks.peak_bytes` counts from here. Source: proc(5), clear_refs."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_bytes(os.getpid())

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import logging
+import os
 import ssl
 import subprocess
 import time
@@ -28,9 +29,10 @@ from snapshots.backends.s3 import S3Access, S3Backend
 from snapshots.digest import Digest, digest_of
 from snapshots.settings import StoreSettings, open_store
 from snapshots.store import Store
+from tests.support.leaks import peak_bytes
 from tests.support.s3_proxy import Proxy
 from tests.support.s3_server import BUCKET, S3Server, s3
-from tests.support.store_places import s3_access
+from tests.support.store_places import reset_peak_bytes, s3_access
 
 __all__ = ["s3"]
 
@@ -144,6 +146,23 @@ async def test_secrets_are_in_no_error_log_or_text(s3: S3Server, caplog: pytest.
     assert secret not in shown
     assert token not in shown
     assert "s3://" in shown
+
+
+async def test_a_huge_blob_passes_through_little_memory(s3: S3Server) -> None:
+    store, size_bytes = Store(S3Backend(s3_access(s3))), 160 * MIB
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(size_bytes // MIB):
+            yield DATA[:MIB]
+
+    before = reset_peak_bytes()
+    blob = await store.put(pieces(), max_bytes=size_bytes)
+    async with store.view(blob.digest) as view:
+        read = 0
+        async for chunk in view.chunks():
+            read += len(chunk)
+    assert read == size_bytes
+    assert peak_bytes(os.getpid()) - before < size_bytes * 3 // 4  # some parts of 8 MiB, each held by Python and by the client
 
 
 async def test_a_url_with_credentials_is_not_repeated() -> None:

@@ -19,6 +19,8 @@ from snapshots.backends.local import LocalBackend
 from snapshots.backends.protocol import get_bytes, put_bytes
 from snapshots.digest import Digest, digest_of
 from snapshots.store import Store
+from tests.support.leaks import peak_bytes
+from tests.support.store_places import reset_peak_bytes
 
 MIB: Final = 1 << 20
 OLD: Final = b"old" * 1000
@@ -229,22 +231,14 @@ async def test_a_huge_blob_passes_through_little_memory(backend: LocalBackend) -
         for _ in range(size_bytes // len(piece)):
             yield piece
 
-    peak_bytes()
-    before = peak_bytes()
+    before = reset_peak_bytes()
     blob = await store.put(chunks(), max_bytes=size_bytes)
     async with store.view(blob.digest) as view:
         read = 0
         async for chunk in view.chunks():
             read += len(chunk)
     assert read == blob.size_bytes == size_bytes
-    assert peak_bytes() - before < 32 * MIB
-
-
-def peak_bytes() -> int:
-    """The most memory this process had, since the last call."""
-    status = Path("/proc/self/status").read_text()
-    Path("/proc/self/clear_refs").write_text("5")
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    assert peak_bytes(os.getpid()) - before < 32 * MIB
 
 
 async def test_a_name_that_must_be_absent_is_taken_once_by_many_processes(backend: LocalBackend) -> None:
