@@ -26,6 +26,9 @@ MAX_SOURCES: Final = 1_000
 """Of one instruction."""
 
 MAX_PLACED: Final = 1_000_000
+MAX_COMPARISONS: Final = 20_000_000
+"""Patterns times paths: some twenty seconds at worst."""
+
 MAX_PATH_CHARACTERS: Final = 4096
 MAX_LINK_STEPS: Final = 40
 """Symbolic links that are followed one after the other, as on Linux."""
@@ -138,7 +141,7 @@ def place(transfer: Transfer, entries: Iterable[Entry], *, workdir: str, is_dire
         is_directory: whether a directory is at an absolute path in the image, as it is before.
     Raises:
         InvalidError: a source does not exist or leads out of the context; several sources and no directory to put them in.
-        RequestSizeError: more than ``MAX_SOURCES`` or ``MAX_PLACED``.
+        RequestSizeError: more than ``MAX_SOURCES``, ``MAX_PLACED`` or ``MAX_COMPARISONS``.
     """
     with at_line(transfer.line, transfer.original):
         return _Placement(transfer, entries, destination_of(transfer.destination, workdir), is_directory).run()
@@ -159,6 +162,10 @@ class _Placement:
         sources = [source for source in self._transfer.sources if not self._is_download(source)]
         if len(sources) > MAX_SOURCES:
             raise RequestSizeError(f"There are more than {MAX_SOURCES} sources.", remedy="Copy their directory.")
+        if sum(map(has_magic, sources)) * len(self._paths) > MAX_COMPARISONS:
+            raise RequestSizeError(
+                "There are too many patterns for so many files.", remedy="Copy directories, or use several instructions."
+            )
         found = [(source, path) for source in sources for path in self._matches(source)]
         if sources and not found:
             raise InvalidError(f"Nothing matches {cut(' '.join(sources))!r}.", remedy="Check the pattern, and what is ignored.")
@@ -206,8 +213,8 @@ class _Placement:
 
     def _place_with_parents(self, source: str, path: str) -> None:
         """``path`` under its directories, from the pivot on."""
-        kept = path.split("/")[_pivot_depth(source) :] if path != WHOLE_CONTEXT else []
-        dropped = path.split("/")[: len(path.split("/")) - len(kept)] if path != WHOLE_CONTEXT else []
+        parts, pivot = path.split("/") if path != WHOLE_CONTEXT else [], _pivot_depth(source)
+        dropped, kept = parts[:pivot], parts[pivot:]
         for depth in range(1, len(kept)):
             parent = "/".join(dropped + kept[:depth])
             self._add(Placed(parent, posixpath.join(self._destination.path, *kept[:depth]), FileKind.DIRECTORY))

@@ -34,9 +34,10 @@ class IgnorePatterns:
             IllegalPatternError: one of them is malformed, or a lone ``!``.
             RequestSizeError: more than ``MAX_PATTERNS``.
         """
-        self._rules = tuple(rule for pattern in patterns if (rule := _rule(pattern)) is not None)
-        if len(self._rules) > MAX_PATTERNS:
+        given = list(patterns)
+        if len(given) > MAX_PATTERNS:
             raise RequestSizeError(f"There are more than {MAX_PATTERNS} ignore patterns.", remedy="Use patterns that match more.")
+        self._rules = tuple(rule for pattern in given if (rule := _rule(pattern)) is not None)
 
     @property
     def has_exceptions(self) -> bool:

@@ -52,7 +52,7 @@ class Source:
     """The lines of a file, and how far they are read.
 
     Attributes:
-        escape: the character that continues lines, as :meth:`read_directives` found it.
+        escape: the character that continues lines, as the directives have it.
         syntax: what the syntax directive names.
     """
 

@@ -192,7 +192,7 @@ def by_components(pattern: list[str], path: list[str]) -> bool:
     return fits and by_components(pattern[1:], path[1:])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(PATTERNS, max_size=5), PATHS)
 def test_against_a_model(patterns: list[str], path: str) -> None:
     expected = False
@@ -211,7 +211,7 @@ def test_what_may_be_pruned_has_nothing_left_below(patterns: list[str], path: st
         assert matcher(Path(path) / "anything" / "below")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=20))
 def test_any_file_is_read_or_refused(text: str, path: str) -> None:
     try:

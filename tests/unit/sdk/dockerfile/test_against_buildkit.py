@@ -177,7 +177,7 @@ def _is_beyond_the_oracle(text: str) -> bool:
     )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(FILES)
 def test_generated_files_are_cut_alike(text: str) -> None:
     try:
@@ -195,7 +195,7 @@ def test_generated_files_are_cut_alike(text: str) -> None:
     assert ours == theirs
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(FILES)
 def test_generated_arguments_are_read_alike(text: str) -> None:
     try:

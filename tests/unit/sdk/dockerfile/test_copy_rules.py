@@ -153,6 +153,14 @@ def test_errors(line: str, said: str) -> None:
     assert caught.value.remedy
 
 
+def test_too_many_comparisons() -> None:
+    (transfer,) = parse_commands([f"COPY {'* ' * 900} /x/"])
+    assert isinstance(transfer, Transfer)
+    entries = [Entry(str(number), FileKind.FILE) for number in range(30_000)]
+    with pytest.raises(RequestSizeError, match="patterns"):
+        place(transfer, entries, workdir="/", is_directory=lambda _: False)
+
+
 def test_too_many_sources() -> None:
     with pytest.raises(RequestSizeError):
         copied(f"COPY {'a.txt ' * 2000} /x/")
@@ -195,7 +203,7 @@ def test_entries_are_relative_and_normal(path: str) -> None:
 PATHS = st.text("ad./*[]?\\-x", max_size=10)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(PATHS, min_size=1, max_size=3), PATHS, st.booleans(), PATHS)
 def test_whatever_is_copied_exists_and_lands_below_the_destination(
     sources: list[str], destination: str, parents: bool, exclude: str

@@ -96,7 +96,7 @@ PATTERNS = st.lists(st.sampled_from(["a", "b", ".", "/", "*", "**", "**/", "/**/
 PATHS = st.lists(st.text("abc.", min_size=1, max_size=3), min_size=1, max_size=4).map("/".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(PATTERNS, PATHS)
 def test_against_a_plain_matcher(pattern: str, path: str) -> None:
     literal_suffix = re.fullmatch(r"\*\*[ab.][ab./]*", pattern)
@@ -109,7 +109,7 @@ def test_against_a_plain_matcher(pattern: str, path: str) -> None:
     assert _States(glob.tokens).matches(path, or_parent=True) is glob.matches_with_parents(path)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text("ab*?[]^-\\/!", max_size=12), st.text("ab/^-]", max_size=8), st.booleans())
 def test_anything_is_matched_or_refused(pattern: str, path: str, deep: bool) -> None:
     try:
