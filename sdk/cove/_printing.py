@@ -49,3 +49,8 @@ def enable_output(show_progress: bool = True) -> Iterator[None]:
 def output_enabled() -> bool:
     """Whether an :func:`enable_output` block is running."""
     return _Output.depth > 0
+
+
+def progress_enabled() -> bool:
+    """Whether spinners and bars are wanted too."""
+    return _Output.progress

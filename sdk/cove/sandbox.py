@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from _typeshed import OpenBinaryMode, OpenTextMode
 
-    from cove._async.sandbox import Path
+    from cove._async._sandbox_files import Path
     from cove.app import App
     from cove.client import Client
     from cove.container_process import ContainerProcess
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cove.image import Image
     from cove.io_streams import StreamReader, StreamWriter
     from cove.secret import Secret
-    from cove.types import FileStat, FileWatchEvent, FileWatchEventType
+    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType
 
     class _Sandbox_exec(Protocol):
         """Start a process. Returns when it runs; no shell is involved.
@@ -213,7 +213,7 @@ class Sandbox(Face):
             args: command of the main process, run without a shell. Without one the sandbox stays up until it is terminated or times out.
             app: the App it belongs to.
             name: unique among the running sandboxes of the App; fewer than 64 characters.
-            image: the file system to start with; Debian with Python when left out.
+            image: the file system to start with, built now if it was not; Debian with Python when left out.
             env: environment variables; None values are left out.
             secrets: more of them; later ones win over earlier ones, ``env`` over all.
             timeout: lifetime in seconds, at most what the server allows: 24 hours unless its operator set another maximum.
@@ -366,6 +366,24 @@ class Sandbox(Face):
     async def poll(self) -> int | None:
         """The exit code if it has stopped, None while it runs."""
         return await self._impl.poll()
+
+    @method
+    async def snapshot_filesystem(self, timeout: int = 55) -> Image:
+        """Make an image of its file system as it is now. The sandbox stands still for a moment, and goes on.
+
+        Args:    timeout: seconds that it may take.
+        Returns: the image, which has its ``object_id``. It is kept until it is deleted.
+        Raises:
+            TimeoutError: it took longer; there is no image.
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped.
+        """
+        result: Image = wrap(await self._impl.snapshot_filesystem(timeout))
+        return result
+
+    @method
+    async def diff(self) -> builtins.list[FileChange]:
+        """What has changed in its file system since it was created, sorted by path."""
+        return await self._impl.diff()
 
     @method
     async def terminate(self) -> None:

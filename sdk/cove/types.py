@@ -124,3 +124,16 @@ class FileWatchEvent:
 
     paths: list[str]
     type: FileWatchEventType
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One difference between two file systems.
+
+    Attributes:
+        path: absolute; bytes of it that are not UTF-8 are surrogate escapes, as ``os.fsdecode`` has them.
+        kind: ``added``, ``removed``, ``changed`` (content or type) or ``metadata`` (anything but the content: mode, owner, times).
+    """
+
+    path: str
+    kind: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from facade.model import Module
-from facade.parse import parse
+from facade.parse import parse, parse_parts
 from facade.render import Renderer
 
 SDK: Final = Path(__file__).resolve().parent.parent / "cove"
@@ -17,8 +17,10 @@ SDK: Final = Path(__file__).resolve().parent.parent / "cove"
 
 def modules() -> list[Module]:
     """The asynchronous modules that offer something."""
-    files = sorted(file for file in (SDK / "_async").glob("*.py") if not file.name.startswith("_"))
-    return [module for module in (parse(file.stem, file.read_text("utf-8")) for file in files) if module.classes]
+    sources = {file.stem: file.read_text("utf-8") for file in sorted((SDK / "_async").glob("*.py"))}
+    parts = {part.name: part for name, source in sources.items() if name.startswith("_") for part in parse_parts(name, source)}
+    parsed = [parse(name, source, parts) for name, source in sources.items() if not name.startswith("_")]
+    return [module for module in parsed if module.classes]
 
 
 def rendered() -> dict[Path, str]:

@@ -82,6 +82,21 @@ class Module:
     defined: frozenset[str]
     exported: list[str]
 
+@dataclass
+class Part:
+    """A class in a private module that holds some of an exposed class's methods.
+
+    Attributes:
+        names: what annotations of the methods can mean: name to the statement that brings it.
+    """
+
+    name: str
+    members: list[Member]
+    names: Mapping[str, str]
+
+
+Parts = Mapping[str, Part]
+
 
 def without_first(arguments: ast.arguments) -> ast.arguments:
     """``arguments`` less the first positional one."""

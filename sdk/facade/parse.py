@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from types import MappingProxyType
 from typing import Final
 
-from facade.model import ExposedClass, Function, Kind, Member, Module
+from facade.model import ExposedClass, Function, Kind, Member, Module, Part, Parts
 
 _SPECIAL: Final = {"__aenter__": Kind.ENTER, "__aexit__": Kind.EXIT, "__aiter__": Kind.ITER, "__anext__": Kind.NEXT}
 _ITERATORS: Final = ("AsyncIterator", "AsyncGenerator")
 
 
-def parse(name: str, source: str) -> Module:
+def parse(name: str, source: str, parts: Parts = MappingProxyType({})) -> Module:
     """The model of module ``name``.
 
+    Args:    parts: classes of private modules that its classes may derive from.
     Raises:  ValueError: something that has no face, naming it.
     """
     tree = ast.parse(source)
     statements = list(_top_level(tree.body))
-    classes = [_class(node) for node in statements if isinstance(node, ast.ClassDef) and _is_exposed(node)]
+    exposed = [node for node in statements if isinstance(node, ast.ClassDef) and _derives(node, "Exposed")]
+    classes = [_class(node, parts) for node in exposed]
+    used = [parts[base] for node in exposed for base in _base_names(node) if base in parts]
     hidden = {exposed.name for exposed in classes}
     return Module(
         name=name,
         docstring=ast.get_docstring(tree) or "",
         classes=classes,
-        imported=dict(_imports(statements)),
+        imported={name: text for names in [*(part.names for part in used), dict(_imports(statements))] for name, text in names.items()},
         defined=frozenset(_definitions(statements)) - hidden,
         exported=_exported(statements),
     )
+
+
+def parse_parts(name: str, source: str) -> list[Part]:
+    """The parts of exposed classes in the private module ``name``."""
+    statements = list(_top_level(ast.parse(source).body))
+    own = {defined: f"from cove._async.{name} import {defined}" for defined in _definitions(statements)}
+    names = {**dict(_imports(statements)), **own}
+    classes = [node for node in statements if isinstance(node, ast.ClassDef) and _derives(node, "Part")]
+    return [Part(node.name, list(_members(node, constructor=False)), names) for node in classes]
 
 
 def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
@@ -39,17 +52,23 @@ def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             yield from node.body
 
 
-def _is_exposed(node: ast.ClassDef) -> bool:
-    return any(isinstance(base, ast.Name) and base.id == "Exposed" for base in node.bases)
+def _derives(node: ast.ClassDef, base: str) -> bool:
+    return base in _base_names(node)
 
 
-def _class(node: ast.ClassDef) -> ExposedClass:
+def _base_names(node: ast.ClassDef) -> list[str]:
+    return [base.id for base in node.bases if isinstance(base, ast.Name)]
+
+
+def _class(node: ast.ClassDef, parts: Parts) -> ExposedClass:
+    """The class with the members of its parts, which come after its own."""
     constructor = any(keyword.arg == "constructor" for keyword in node.keywords)
+    inherited = [member for base in _base_names(node) if base in parts for member in parts[base].members]
     return ExposedClass(
         name=node.name,
         docstring=ast.get_docstring(node) or "",
-        bases=[base for base in node.bases if not (isinstance(base, ast.Name) and base.id == "Exposed")],
-        members=list(_members(node, constructor=constructor)),
+        bases=[base for base in node.bases if not (isinstance(base, ast.Name) and (base.id == "Exposed" or base.id in parts))],
+        members=[*_members(node, constructor=constructor), *inherited],
     )
 
 

@@ -249,6 +249,8 @@ class Renderer:
         if arguments.vararg:
             given.append(f"*{arguments.vararg.arg}")
         given += [f"{argument.arg}={self._argument(argument)}" for argument in arguments.kwonlyargs]
+        if arguments.kwarg:
+            given.append(f"**{arguments.kwarg.arg}")
         return ", ".join(given)
 
     def _argument(self, argument: ast.arg) -> str:

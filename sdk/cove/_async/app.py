@@ -19,6 +19,7 @@ class _App(Exposed, constructor=True):
         """
         self._name = None if name is None else check_name(name, what="App")
         self._app_id: str | None = None
+        self._client: _Client | None = None
 
     @staticmethod
     async def lookup(
@@ -43,6 +44,7 @@ class _App(Exposed, constructor=True):
         request = control_pb2.AppLookupRequest(
             name=name, environment=environment_name or connection.server.environment, create_if_missing=create_if_missing
         )
+        app._client = client
         app._app_id = (await connection.control.call(APP_LOOKUP, request)).app_id
         return app
 

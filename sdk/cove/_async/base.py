@@ -18,3 +18,10 @@ class Exposed:
     def __init_subclass__(cls, *, constructor: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._constructor = constructor
+
+
+class Part:
+    """Base of the classes in private modules that hold some of the methods of an exposed class, which derives from them.
+
+    The exposed class's face has these methods like all others.
+    """

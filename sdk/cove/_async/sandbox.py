@@ -7,16 +7,16 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, overload
+from typing import Final, Literal, overload
 
 from cove import _endings, _spec
-from cove._async import _filesystem, _transfer, _watch, file_io
+from cove._async import _changes
+from cove._async._sandbox_files import Files
 from cove._async.app import _App
 from cove._async.base import Exposed
 from cove._async.client import _Client, connection_of
 from cove._async.container_process import LINK_MARGIN_S, POLL_S, _ContainerProcess, local_terminal_size
-from cove._async.file_io import _FileIO
-from cove._async.image import _Image, reference_of
+from cove._async.image import _Image, reference_of, snapshot_image
 from cove._async.io_streams import _StreamReader, _StreamWriter, check_buffering
 from cove._async.secret import _Secret
 from cove._outputs import Chunks, Lines
@@ -26,9 +26,11 @@ from cove._transport.methods import (
     PROCESS_LIST,
     PROCESS_START,
     SANDBOX_CREATE,
+    SANDBOX_DIFF,
     SANDBOX_GET,
     SANDBOX_GET_BY_NAME,
     SANDBOX_LIST,
+    SANDBOX_SNAPSHOT_FILESYSTEM,
     SANDBOX_TAGS_GET,
     SANDBOX_TAGS_SET,
     SANDBOX_TERMINATE,
@@ -36,11 +38,8 @@ from cove._transport.methods import (
 )
 from cove.exception import DeprecationError, InvalidError, SandboxTerminatedError
 from cove.stream_type import StreamType
-from cove.types import MAIN_EXEC_ID, FileStat, FileWatchEvent, FileWatchEventType, check_name, new_id
-from cove.wire import common_pb2, control_pb2, data_pb2
-
-if TYPE_CHECKING:
-    from _typeshed import OpenBinaryMode, OpenTextMode
+from cove.types import MAIN_EXEC_ID, FileChange, check_name, new_id
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2
 
 Path = str | os.PathLike[str]
 
@@ -48,14 +47,13 @@ LIST_PAGE: Final = 100
 """Sandboxes that one question for a list brings."""
 
 
-class _Sandbox(Exposed):
+class _Sandbox(Files, Exposed):
     """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
 
     def __init__(self, connection: Connection, info: control_pb2.SandboxInfo, access: common_pb2.Access | None = None) -> None:
-        self._connection = connection
+        super().__init__(connection, connection.data_plane(info.sandbox_id, access))
         self._info = info
         self._status = info.status
-        self._plane = connection.data_plane(info.sandbox_id, access)
         self._stdout = _StreamReader(self._plane, MAIN_EXEC_ID, 1, Lines())
         self._stderr = _StreamReader(self._plane, MAIN_EXEC_ID, 2, Lines())
         self._stdin = _StreamWriter(self._plane, MAIN_EXEC_ID, offset=None)
@@ -99,7 +97,7 @@ class _Sandbox(Exposed):
             args: command of the main process, run without a shell. Without one the sandbox stays up until it is terminated or times out.
             app: the App it belongs to.
             name: unique among the running sandboxes of the App; fewer than 64 characters.
-            image: the file system to start with; Debian with Python when left out.
+            image: the file system to start with, built now if it was not; Debian with Python when left out.
             env: environment variables; None values are left out.
             secrets: more of them; later ones win over earlier ones, ``env`` over all.
             timeout: lifetime in seconds, at most what the server allows: 24 hours unless its operator set another maximum.
@@ -138,7 +136,7 @@ class _Sandbox(Exposed):
         request = control_pb2.SandboxCreateRequest(
             idempotency_key=new_id("rq"), app_id=_app_id(app), name=_spec.sandbox_name(name), spec=spec, tags=_spec.tags(tags)
         )
-        return await _create(connection_of(client), request, image)
+        return await _create(connection_of(client or (app._client if app is not None else None)), request, image)
 
     @staticmethod
     async def from_id(sandbox_id: str, client: _Client | None = None) -> _Sandbox:
@@ -258,6 +256,24 @@ class _Sandbox(Exposed):
         if self._status.state != common_pb2.SANDBOX_STATE_STOPPED:
             await self._ask(0.0)
         return self.returncode
+
+    async def snapshot_filesystem(self, timeout: int = 55) -> _Image:
+        """Make an image of its file system as it is now. The sandbox stands still for a moment, and goes on.
+
+        Args:    timeout: seconds that it may take.
+        Returns: the image, which has its ``object_id``. It is kept until it is deleted.
+        Raises:
+            TimeoutError: it took longer; there is no image.
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped.
+        """
+        timeout_s = _spec.seconds(timeout, what="timeout")
+        request = image_pb2.SandboxSnapshotFilesystemRequest(sandbox_id=self.object_id, idempotency_key=new_id("rq"), timeout_s=timeout_s)
+        info = await self._connection.control.call(SANDBOX_SNAPSHOT_FILESYSTEM, request, deadline_s=timeout_s + LINK_MARGIN_S)
+        return snapshot_image(info, self._connection)
+
+    async def diff(self) -> builtins.list[FileChange]:
+        """What has changed in its file system since it was created, sorted by path."""
+        return await _changes.collect(self._connection, SANDBOX_DIFF, image_pb2.SandboxDiffRequest(sandbox_id=self.object_id))
 
     async def terminate(self) -> None:
         """End it. Returns at once: wait with ``wait(raise_on_termination=False)``. Does nothing if it has ended."""
@@ -380,109 +396,13 @@ class _Sandbox(Exposed):
         status = await self._plane.call(PROCESS_GET, request)
         return _ContainerProcess(self._plane, status, Lines) if text else _ContainerProcess(self._plane, status, Chunks)
 
-    @overload
-    async def open(self, path: Path, mode: OpenTextMode = "r") -> _FileIO[str]: ...
-
-    @overload
-    async def open(self, path: Path, mode: OpenBinaryMode) -> _FileIO[bytes]: ...
-
-    async def open(self, path: Path, mode: OpenTextMode | OpenBinaryMode = "r") -> _FileIO[str] | _FileIO[bytes]:
-        """Open a file in the sandbox, as the builtin ``open`` does here.
-
-        Args:
-            path: absolute, or relative to the sandbox's working directory.
-            mode: as for the builtin.
-        Raises:
-            OSError: as the builtin ``open`` raises it (FileNotFoundError and so on).
-        """
-        return await file_io.open_file(self._plane, path, mode, self._connection.errand)
-
-    async def ls(self, path: Path) -> builtins.list[str]:
-        """Names in a directory, sorted.
-
-        Raises:  OSError: as ``os.listdir``.
-        """
-        return await _filesystem.list_names(self._plane, path)
-
-    async def mkdir(self, path: Path, parents: bool = False) -> None:
-        """Make a directory.
-
-        Args:    parents: make missing parents too, and accept that it exists.
-        Raises:  OSError: as ``os.mkdir``.
-        """
-        await _filesystem.make_directory(self._plane, path, parents=parents)
-
-    async def rm(self, path: Path, recursive: bool = False) -> None:
-        """Remove a file or an empty directory.
-
-        Args:    recursive: a directory with everything in it. Symbolic links are removed, never followed.
-        Raises:  OSError: as ``os.remove``.
-        """
-        await _filesystem.remove(self._plane, path, recursive=recursive)
-
-    async def stat(self, path: Path, follow: bool = True) -> FileStat:
-        """What kind of file it is, how large, whose.
-
-        Args:    follow: follow a symbolic link.
-        Raises:  OSError: as ``os.stat``.
-        """
-        return await _filesystem.stat(self._plane, path, follow=follow)
-
-    async def rename(self, source: Path, target: Path) -> None:
-        """Rename a file or directory inside the sandbox, replacing a file of that name.
-
-        Raises:  OSError: as ``os.replace``.
-        """
-        await _filesystem.rename(self._plane, source, target)
-
-    def watch(
-        self,
-        path: Path,
-        filter: builtins.list[FileWatchEventType] | None = None,
-        recursive: bool | None = None,
-        timeout: float | None = None,
-    ) -> AsyncIterator[FileWatchEvent]:
-        """Watch a file or a directory for changes.
-
-        Args:
-            filter: only events of these types.
-            recursive: everything below the directory too.
-            timeout: seconds after which the iteration ends.
-        Raises:
-            OSError: nothing there to watch.
-        """
-        return _watch.Watch(self._plane, path, filter=filter, recursive=bool(recursive), timeout_s=timeout)
-
-    async def upload(self, local: Path, remote: Path) -> None:
-        """Copy a local file or directory of any size into the sandbox.
-
-        Args:
-            local: a file, or a directory, which is copied with everything in it.
-            remote: what it will be called there; parents are made. An existing directory is merged into.
-        Raises:
-            OSError: of either side.
-        """
-        await _transfer.upload(self._connection, self._plane, local, remote)
-
-    async def download(self, remote: Path, local: Path) -> None:
-        """Copy a file or directory of any size out of the sandbox. What comes is written below ``local`` and nowhere else.
-
-        Args:
-            remote: a file, or a directory, which is copied with everything in it.
-            local: what it will be called here; its parent must exist. An existing directory is merged into.
-        Raises:
-            OSError: of either side.
-            FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
-        """
-        await _transfer.download(self._connection, self._plane, remote, local)
-
     async def _ask(self, timeout_s: float) -> None:
         request = control_pb2.SandboxWaitRequest(sandbox_id=self.object_id, timeout_s=timeout_s)
         self._status = await self._connection.control.call(SANDBOX_WAIT, request, deadline_s=timeout_s + LINK_MARGIN_S)
 
 
 async def _create(connection: Connection, request: control_pb2.SandboxCreateRequest, image: _Image | None) -> _Sandbox:
-    request.spec.image.CopyFrom(await reference_of(image, connection))
+    request.spec.image.CopyFrom(await reference_of(image, connection, request.app_id))
     answer = await connection.control.call(SANDBOX_CREATE, request)
     info = control_pb2.SandboxInfo(
         sandbox_id=answer.sandbox_id, task_id=answer.task_id, app_id=request.app_id, name=request.name, tags=request.tags

@@ -32,10 +32,10 @@ async def put(connection: Connection, plane: DataPlane, kind: Kind, query: Query
     """
 
     async def attempt(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
-        source = _Body(body())
+        source = Body(body())
         try:
             async with session.put(_url(url, query), headers=headers, data=source.pieces()) as response:
-                await _check(response)
+                await check(response)
         except Exception as error:
             raise source.error or error from None
 
@@ -56,13 +56,13 @@ async def get(
 
     async def attempt(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
         async with session.get(_url(url, query), headers=headers) as response:
-            await _check(response)
+            await check(response)
             await receive(response.content.iter_chunked(PIECE_BYTES))
 
     await _repeat(connection, plane, kind, attempt)
 
 
-class _Body:
+class Body:
     """Passes pieces on and remembers the error that ended them: aiohttp would hide it behind one of its own."""
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
@@ -115,7 +115,7 @@ def _url(base: str, query: Query) -> yarl.URL:
     return yarl.URL(f"{base}?{urlencode(query, quote_via=quote)}", encoded=True)
 
 
-async def _check(response: aiohttp.ClientResponse) -> None:
+async def check(response: aiohttp.ClientResponse) -> None:
     """Raises:  Error: the one in the body, or one that names the status."""
     if response.status < 300:
         return
