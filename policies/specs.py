@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cove.exception import InvalidError
+from cove.types import is_id
 from cove.wire.common_pb2 import ImageRef, NetworkMode, SandboxSpec
 from policies.limits import DEFAULT_LIMITS, Limits, fill_resources
 
@@ -109,6 +110,8 @@ def _check_variable(name: str, value: str) -> int:
 
 def _fill_image(image: ImageRef) -> ImageRef:
     source = image.WhichOneof("source")
+    if source == "image_id" and not is_id(image.image_id, "im"):
+        raise _invalid("image", f"the image id {image.image_id[:80]!r}", "Image ids begin with im-.")
     if source is None:
         return ImageRef(debian=DEFAULT_PYTHON)
     if source == "debian" and not _PYTHON.fullmatch(image.debian):

@@ -27,6 +27,8 @@ from router.db.protocol import Database
 from router.db.sqlite.database import open_sqlite
 from router.grpc_edge import MAX_REQUEST_BYTES, service
 from router.http_edge import HttpEdge, serving
+from router.images.assembly import ImageParts, assemble_images
+from router.ingress.blob_edge import BlobEdge
 from router.ingress.dataplane_proxy import DataPlaneProxy
 from router.ingress.http_proxy import HttpProxy, new_session
 from router.ingress.routes import Routes
@@ -40,6 +42,8 @@ from router.sandboxes import Addresses, Sandboxes
 from router.secret_files import private_directory, read_or_create
 from router.settings import RouterSettings
 from router.tasks import Finisher
+from snapshots.settings import open_store
+from snapshots.store import Store
 
 _GRPC_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -78,6 +82,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets
     metrics: Metrics
     routes: Routes
+    images: ImageParts
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,16 +108,20 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
         NodeClient(secrets.access_key, timeout_s=settings.node_call_timeout_s) as client,
         Finisher() as finisher,
     ):
-        parts = await _assemble(settings, db, client, secrets, finisher, clock)
+        store = await open_store(settings.store_settings)
+        parts = await _assemble(settings, db, client, secrets, finisher, store, clock)
         async with (
+            parts.images.builds,
             _serving_http(settings, parts) as http_address,
             _serving_grpc(settings, parts, http_address, clock) as grpc_address,
             asyncio.TaskGroup() as eternal,
         ):
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
+            storing = eternal.create_task(parts.images.keeper.run(), name="storekeeper")
             log.info("router started", grpc=grpc_address, http=http_address)
             yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()
+            storing.cancel()
         await parts.authenticator.save_use()
 
 
@@ -126,7 +135,13 @@ def _load_secrets(settings: RouterSettings, clock: Callable[[], float]) -> Secre
 
 
 async def _assemble(
-    settings: RouterSettings, db: Database, client: NodeClient, secrets: Secrets, finisher: Finisher, clock: Callable[[], float]
+    settings: RouterSettings,
+    db: Database,
+    client: NodeClient,
+    secrets: Secrets,
+    finisher: Finisher,
+    store: Store,
+    clock: Callable[[], float],
 ) -> Parts:
     hasher = Hasher(secrets.pepper)
     authenticator = Authenticator(db.tokens, hasher, clock=clock)
@@ -151,13 +166,15 @@ async def _assemble(
         secrets=secrets,
         metrics=metrics,
         routes=Routes(db, nodes, secrets.access_key),
+        images=assemble_images(settings, db, nodes, client, creation, finisher, store, clock),
     )
 
 
 @asynccontextmanager
 async def _serving_http(settings: RouterSettings, parts: Parts) -> AsyncIterator[str]:
+    blobs = BlobEdge(parts.images.store, parts.nodes, parts.authenticator)
     async with new_session() as session:
-        app = HttpEdge(HttpProxy(parts.routes, session, parts.metrics), parts.authenticator, parts.metrics).app()
+        app = HttpEdge(HttpProxy(parts.routes, session, parts.metrics), blobs, parts.authenticator, parts.metrics).app()
         async with serving(app, settings.http_address, shutdown_grace_s=settings.shutdown_grace_s) as address:
             yield address
 
@@ -167,7 +184,9 @@ async def _serving_grpc(settings: RouterSettings, parts: Parts, http_address: st
     server = grpc.aio.server(options=_GRPC_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
     address = _bind(server, settings.grpc_address)
     control = _control(settings, parts, _proxy_addresses(settings, address, http_address), clock)
-    server.add_generic_rpc_handlers((control, _registry(settings, parts), DataPlaneProxy(parts.routes, parts.client, parts.metrics)))
+    server.add_generic_rpc_handlers(
+        (control, _registry(settings, parts, http_address), DataPlaneProxy(parts.routes, parts.client, parts.metrics))
+    )
     await server.start()
     try:
         yield address
@@ -194,6 +213,7 @@ def _control(
         parts.nodes,
         parts.creation,
         sandboxes,
+        parts.images.api(sandboxes, parts.nodes, parts.client),
         environment=settings.environment,
         version=metadata.version("cove-server"),
         clock=clock,
@@ -201,7 +221,7 @@ def _control(
     return service(control_pb2.DESCRIPTOR.services_by_name["Control"], api.methods(), api.authenticate, parts.metrics)
 
 
-def _registry(settings: RouterSettings, parts: Parts) -> grpc.GenericRpcHandler[Any, Any]:
+def _registry(settings: RouterSettings, parts: Parts, http_address: str) -> grpc.GenericRpcHandler[Any, Any]:
     secrets = parts.secrets
     api = RegistryApi(
         parts.nodes,
@@ -209,6 +229,7 @@ def _registry(settings: RouterSettings, parts: Parts) -> grpc.GenericRpcHandler[
         join_token=secrets.join_token,
         public_key=secrets.access_key.public_bytes,
         report_interval_s=settings.report_interval_s,
+        http_url=settings.advertised_http_url or f"http://{http_address}",
     )
     return service(node_pb2.DESCRIPTOR.services_by_name["NodeRegistry"], api.methods(), api.authenticate, parts.metrics)
 

@@ -14,6 +14,7 @@ from router.creation import Creation
 from router.db.protocol import Database
 from router.db.records import AppRecord
 from router.grpc_edge import Metadata, Method
+from router.image_api import ImageApi
 from router.nodes import Node, NodeTable
 from router.sandboxes import Sandboxes
 
@@ -31,6 +32,7 @@ class ControlApi:
         nodes: NodeTable,
         creation: Creation,
         sandboxes: Sandboxes,
+        images: ImageApi,
         *,
         environment: str,
         version: str,
@@ -38,7 +40,7 @@ class ControlApi:
     ) -> None:
         """``environment``: of calls that name none."""
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
-        self._creation, self._sandboxes = creation, sandboxes
+        self._creation, self._sandboxes, self._images = creation, sandboxes, images
         self._environment, self._version, self._clock = environment, version, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
@@ -59,6 +61,7 @@ class ControlApi:
             "SandboxWait": self.sandbox_wait,
             "SandboxTerminate": self.sandbox_terminate,
             "SandboxAccess": self.sandbox_access,
+            **self._images.methods(),
         }
 
     async def authenticate(self, method: str, metadata: Metadata, peer: str) -> Caller:

@@ -33,13 +33,15 @@ from cove.exception import (
     ServiceError,
 )
 from cove.types import AppId, NodeId, SandboxId, TaskId, new_id
-from cove.wire import common_pb2, control_pb2, node_pb2
+from cove.wire import common_pb2, control_pb2, image_pb2, node_pb2
 from policies.limits import Limits
 from policies.names import check_idempotency_key, check_sandbox_name, check_tags
 from policies.specs import fill_spec
 from router.auth import Caller
 from router.db.protocol import Database
-from router.db.records import AppRecord, Capacity, Claim, SandboxRecord, SandboxState
+from router.db.records import AppRecord, Capacity, Claim, ImageRecord, SandboxRecord, SandboxState
+from router.images.catalogue import Catalogue
+from router.images.manifests import config_of, image_name, only_node, to_manifest
 from router.node_client import NodeClient
 from router.nodes import Node, NodeTable
 from router.placement import Demand, candidates
@@ -61,6 +63,9 @@ class Plan(msgspec.Struct, frozen=True):
     name: str
     tags: dict[str, str]
     spec: common_pb2.SandboxSpec
+    image: ImageRecord | None
+    """Where the spec names one."""
+    build: bool
 
     @property
     def request(self) -> Capacity:
@@ -75,6 +80,7 @@ class Creation:
         self, db: Database, nodes: NodeTable, client: NodeClient, finisher: Finisher, *, limits: Limits, clock: Callable[[], float]
     ) -> None:
         self._db, self._nodes, self._client, self._finisher = db, nodes, client, finisher
+        self._catalogue = Catalogue(db, clock=clock)
         self._limits, self._clock = limits, clock
         self._in_progress: dict[SandboxId, asyncio.Future[SandboxRecord]] = {}
 
@@ -82,20 +88,21 @@ class Creation:
         """Whether this router is busy creating it."""
         return sandbox_id in self._in_progress
 
-    async def create(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> SandboxRecord:
+    async def create(self, caller: Caller, request: control_pb2.SandboxCreateRequest, *, build: bool = False) -> SandboxRecord:
         """The sandbox that ``request`` makes, or made when it came before.
 
+        Args:    build: it is for a step of an image build.
         Raises:
             InvalidError: the request is wrong, or larger than any node.
-            NotFoundError: the App does not exist.
+            NotFoundError: the App or the image does not exist.
             AlreadyExistsError: the name is taken, or the idempotency key came with another request.
             ResourceExhaustedError: no node admits it.
         """
-        plan = await self._plan(caller, request)
+        plan = await self._plan(caller, request, build=build)
         claim = await self._db.idempotency.get(plan.workspace, plan.key)
         return await self._finisher.finish(self._again(plan, claim) if claim else self._first(plan))
 
-    async def _plan(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> Plan:
+    async def _plan(self, caller: Caller, request: control_pb2.SandboxCreateRequest, *, build: bool) -> Plan:
         key = check_idempotency_key(request.idempotency_key)
         spec = fill_spec(request.spec, self._limits)
         tags = check_tags(request.tags)
@@ -105,7 +112,10 @@ class Creation:
             raise NotFoundError(
                 f"There is no App {request.app_id[:80]!r}.", remedy="Look it up: `App.lookup(name, create_if_missing=True)`."
             )
-        return Plan(caller.workspace, key, _hash(request), app, name, tags, spec)
+        image = await self._catalogue.get(caller.workspace, spec.image.image_id) if spec.image.image_id else None
+        if image is not None:
+            _fill_from_image(spec, config_of(image), build=build)
+        return Plan(caller.workspace, key, _hash(request), app, name, tags, spec, image, build)
 
     async def _first(self, plan: Plan) -> SandboxRecord:
         """The whole saga of a key that was new a moment ago."""
@@ -121,6 +131,7 @@ class Creation:
             name=plan.name,
             created_at=now,
             node_id=order[0],
+            image=image_name(plan.spec.image),
             tags=plan.tags,
         )
         # In progress before the write: whoever finds the claim must find the saga too.
@@ -198,7 +209,10 @@ class Creation:
         Raises:  InvalidError: the node says that the request is wrong, so no other needs to be asked.
         """
         node = self._nodes.get(record.node_id)
-        request = node_pb2.NodeCreateRequest(sandbox_id=record.sandbox_id, task_id=record.task_id, spec=plan.spec)
+        manifest = to_manifest(plan.image) if plan.image else None
+        request = node_pb2.NodeCreateRequest(
+            sandbox_id=record.sandbox_id, task_id=record.task_id, spec=plan.spec, image=manifest, build=plan.build
+        )
         node.expect(record.sandbox_id, plan.request)
         try:
             await self._client.create(node, request)
@@ -260,4 +274,19 @@ def _hash(request: control_pb2.SandboxCreateRequest) -> bytes:
 
 
 def _demand(plan: Plan, sandbox_id: SandboxId) -> Demand:
-    return Demand(sandbox_id=sandbox_id, request=plan.request, debian_python=plan.spec.image.debian)
+    image, base = plan.image, plan.image.base if plan.image else image_name(plan.spec.image)
+    return Demand(
+        sandbox_id=sandbox_id,
+        request=plan.request,
+        debian_python=base.removeprefix("debian:") if base.startswith("debian:") else "",
+        only_node=only_node(image.layers) if image else None,
+    )
+
+
+def _fill_from_image(spec: common_pb2.SandboxSpec, config: image_pb2.ImageConfig, *, build: bool) -> None:
+    """What the caller left open is as the image has it. An entrypoint is given the command, as ``docker run`` has it."""
+    spec.workdir = spec.workdir or config.workdir
+    if not build:
+        command = list(spec.command) or [word.encode() for word in config.cmd]
+        del spec.command[:]
+        spec.command.extend([*(word.encode() for word in config.entrypoint), *command])

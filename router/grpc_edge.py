@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -18,8 +19,8 @@ from router.metrics import Metrics
 
 P = TypeVar("P")
 Metadata = Mapping[str, str]
-Method = Callable[[P, Any], Awaitable[Message]]
-"""From who calls and the request to the answer."""
+Method = Callable[[P, Any], Any]
+"""From who calls and the request to the answer: awaited, or where the service says so iterated."""
 Authenticate = Callable[[str, Metadata, str], Awaitable[P]]
 """From method name, metadata and peer to who calls. Raises AuthError."""
 
@@ -67,7 +68,8 @@ def _handler(method: MethodDescriptor, run: Method[P], authenticate: Authenticat
         started, code = time.perf_counter(), "ok"
         try:
             caller = await authenticate(method.name, metadata_of(context), peer_of(context))
-            return await run(caller, request)
+            answer: Message = await run(caller, request)
+            return answer
         except Exception as caught:  # the edge: everything becomes a status
             error = told(method.full_name, caught)
             code = error.code if error.code in CODES else "internal"
@@ -76,8 +78,26 @@ def _handler(method: MethodDescriptor, run: Method[P], authenticate: Authenticat
         finally:
             metrics.count_call(method.name, code, time.perf_counter() - started)
 
+    async def stream(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+        started, code = time.perf_counter(), "ok"
+        try:
+            caller = await authenticate(method.name, metadata_of(context), peer_of(context))
+            async with contextlib.aclosing(run(caller, request)) as answers:
+                async for answer in answers:
+                    yield answer
+        except Exception as caught:  # the edge: everything becomes a status
+            error = told(method.full_name, caught)
+            code = error.code if error.code in CODES else "internal"
+            await abort(context, error)
+        finally:
+            metrics.count_call(method.name, code, time.perf_counter() - started)
+
     request_class = GetMessageClass(method.input_type)
     response_class = GetMessageClass(method.output_type)
-    return grpc.unary_unary_rpc_method_handler(
-        serve, request_deserializer=request_class.FromString, response_serializer=response_class.SerializeToString
+    make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
+        stream if method.server_streaming else serve,
+        request_deserializer=request_class.FromString,
+        response_serializer=response_class.SerializeToString,
     )
+    return handler

@@ -14,6 +14,7 @@ from aiohttp import web
 from cove.exception import CODES, AuthError, Error, InvalidError, NotFoundError
 from router.auth import Authenticator
 from router.grpc_edge import told
+from router.ingress.blob_edge import BlobEdge
 from router.ingress.http_proxy import HttpProxy
 from router.metrics import Metrics
 
@@ -25,13 +26,15 @@ MAX_HEADER_BYTES: Final = 16_384
 class HttpEdge:
     """The routes that are the router's own, beside the proxy's."""
 
-    def __init__(self, proxy: HttpProxy, authenticator: Authenticator, metrics: Metrics) -> None:
-        self._proxy, self._authenticator, self._metrics = proxy, authenticator, metrics
+    def __init__(self, proxy: HttpProxy, blobs: BlobEdge, authenticator: Authenticator, metrics: Metrics) -> None:
+        self._proxy, self._blobs, self._authenticator, self._metrics = proxy, blobs, authenticator, metrics
 
     def app(self) -> web.Application:
         """The application with all routes."""
         app = web.Application(middlewares=[_errors_as_json], handler_args={"max_line_size": MAX_HEADER_BYTES})
-        app.add_routes([web.get("/healthz", self.healthz), web.get("/metrics", self.metrics), *self._proxy.handlers()])
+        app.add_routes(
+            [web.get("/healthz", self.healthz), web.get("/metrics", self.metrics), *self._proxy.handlers(), *self._blobs.handlers()]
+        )
         return app
 
     async def healthz(self, request: web.Request) -> web.Response:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any, Final, Self, TypeVar
 
+import aiohttp
 import grpc
 from google.protobuf.message import Message
 
 from cove.types import NodeId, SandboxId
-from cove.wire import common_pb2, node_pb2
+from cove.wire import common_pb2, image_pb2, node_pb2
 from cove.wire.errors import decode
 from router.access import AccessKey
+from router.node_sandbox import NodeSandbox
 from router.nodes import Node
 
 R = TypeVar("R", bound=Message)
@@ -39,6 +41,7 @@ class NodeClient:
     def __init__(self, key: AccessKey, *, timeout_s: float) -> None:
         self._key, self._timeout_s = key, timeout_s
         self._channels: dict[tuple[NodeId, str], tuple[str, grpc.aio.Channel]] = {}
+        self._http: aiohttp.ClientSession | None = None
 
     async def create(self, node: Node, request: node_pb2.NodeCreateRequest) -> None:
         """Ask for a sandbox; asking again with the same id is harmless.
@@ -69,6 +72,50 @@ class NodeClient:
         answer = await self._call(node, "List", node_pb2.NodeListSandboxesRequest(), node_pb2.NodeListSandboxesResponse)
         return answer.sandboxes
 
+    async def take_layer(self, node: Node, request: node_pb2.LayerSnapshotRequest, *, timeout_s: float) -> node_pb2.LayerSnapshotResponse:
+        """Make a sandbox's changes a layer; asking again with the same layer id is harmless.
+
+        Raises:  cove.exception.Error: the node's refusal; ConnectionError or ServiceError leave open what happened.
+        """
+        return await self._call(node, "LayerSnapshot", request, node_pb2.LayerSnapshotResponse, timeout_s=timeout_s)
+
+    async def store_layer(self, node: Node, layer: image_pb2.LayerRef, *, timeout_s: float) -> image_pb2.LayerRef:
+        """Have the node bring a layer to the store. Raises: cove.exception.Error: NotFoundError if it has none."""
+        request = node_pb2.LayerStoreRequest(layer=layer)
+        return await self._call(node, "LayerStore", request, image_pb2.LayerRef, timeout_s=timeout_s)
+
+    async def list_layers(self, node: Node) -> Sequence[str]:
+        """Ids of all layers on the node. Raises: cove.exception.Error: it could not be asked."""
+        answer = await self._call(node, "LayerList", node_pb2.LayerListRequest(), node_pb2.LayerListResponse)
+        return answer.layer_ids
+
+    async def remove_layer(self, node: Node, layer_id: str) -> None:
+        """Raises: cove.exception.Error: ConflictError if a sandbox uses it."""
+        await self._call(node, "LayerRemove", node_pb2.LayerRemoveRequest(layer_id=layer_id), node_pb2.LayerRemoveResponse)
+
+    async def diff(self, node: Node, request: node_pb2.NodeDiffRequest) -> AsyncIterator[image_pb2.FileChanges]:
+        """What differs, in batches. Raises: cove.exception.Error."""
+        channel = await self._channel(node, "relay")
+        stub: Any = channel.unary_stream(
+            "/cove.v1.Node/Diff",
+            request_serializer=node_pb2.NodeDiffRequest.SerializeToString,
+            response_deserializer=image_pb2.FileChanges.FromString,
+        )
+        try:
+            async for changes in stub(request, metadata=self._bearer(node)):
+                yield changes
+        except grpc.RpcError as error:
+            raise decode(error) from error
+
+    async def sandbox(self, node: Node, sandbox_id: SandboxId) -> NodeSandbox:
+        """One sandbox's data plane, for the router's own use."""
+        return NodeSandbox(await self._channel(node, "relay"), self._session(), self._key, node, sandbox_id)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s), trust_env=False)
+        return self._http
+
     async def relay(
         self,
         node: Node,
@@ -92,15 +139,20 @@ class NodeClient:
         channels, self._channels = self._channels, {}
         for _, channel in channels.values():
             await channel.close(grace=None)
+        if self._http is not None:
+            await self._http.close()
 
-    async def _call(self, node: Node, method: str, request: Message, response: type[R]) -> R:
+    def _bearer(self, node: Node) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._key.node_token(node.node_id)}"),)
+
+    async def _call(self, node: Node, method: str, request: Message, response: type[R], *, timeout_s: float = 0) -> R:
+        """``timeout_s``: 0 is that of calls which only admit work."""
         channel = await self._channel(node, "api")
         stub: Any = channel.unary_unary(
             f"/cove.v1.Node/{method}", request_serializer=type(request).SerializeToString, response_deserializer=response.FromString
         )
-        metadata = (("authorization", f"Bearer {self._key.node_token(node.node_id)}"),)
         try:
-            answer: R = await stub(request, metadata=metadata, timeout=self._timeout_s)
+            answer: R = await stub(request, metadata=self._bearer(node), timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
             raise decode(error) from error
         return answer

@@ -42,6 +42,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     request: Capacity
     debian_python: str = ""
     """Python of the default image; empty where the image is another."""
+    only_node: NodeId | None = None
+    """Where the image's files are and the store does not have them yet; None: anywhere."""
 
 
 def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
@@ -54,7 +56,7 @@ def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
     everyone = list(nodes)
     steps: dict[int, list[NodeView]] = {}
     for node in everyone:
-        if node.usable and _has_python(node, demand) and _has_room(node, demand.request):
+        if node.usable and _has_image(node, demand) and _has_room(node, demand.request):
             steps.setdefault(_load(node, demand.request), []).append(node)
     if not steps:
         raise _why_none(everyone, demand)
@@ -67,7 +69,9 @@ def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
     return best[:MAX_CANDIDATES]
 
 
-def _has_python(node: NodeView, demand: Demand) -> bool:
+def _has_image(node: NodeView, demand: Demand) -> bool:
+    if demand.only_node is not None and node.node_id != demand.only_node:
+        return False
     return not demand.debian_python or demand.debian_python in node.debian_pythons
 
 
@@ -92,7 +96,7 @@ def _spread(node: NodeView, demand: Demand) -> bytes:
 
 
 def _why_none(everyone: Sequence[NodeView], demand: Demand) -> InvalidError | ResourceExhaustedError:
-    suitable = [node for node in everyone if _has_python(node, demand)]
+    suitable = [node for node in everyone if _has_image(node, demand)]
     if suitable and not any(node.capacity.covers(demand.request) for node in suitable):
         return _too_large(suitable, demand)
     return _exhausted(everyone, suitable, [node for node in suitable if node.usable], demand)
@@ -112,6 +116,10 @@ def _exhausted(
 ) -> ResourceExhaustedError:
     if not everyone:
         return ResourceExhaustedError("No node has joined yet.", remedy="Start one: `cove up`, or `cove node` on another machine.")
+    if not suitable and demand.only_node is not None:
+        return ResourceExhaustedError(
+            "The image's files are still on the node that made it, which is gone.", remedy="Build the image again.", retryable=True
+        )
     if not suitable:
         pythons = ", ".join(sorted({python for node in everyone for python in node.debian_pythons})) or "none"
         return ResourceExhaustedError(f"No node has a default image with Python {demand.debian_python}.", remedy=f"There are: {pythons}.")

@@ -25,8 +25,11 @@ Principal = Node | None
 class RegistryApi:
     """All methods of the service; one instance per router."""
 
-    def __init__(self, nodes: NodeTable, reports: Reports, *, join_token: str, public_key: bytes, report_interval_s: float) -> None:
-        self._nodes, self._reports = nodes, reports
+    def __init__(
+        self, nodes: NodeTable, reports: Reports, *, join_token: str, public_key: bytes, report_interval_s: float, http_url: str
+    ) -> None:
+        """``http_url``: where nodes find the store."""
+        self._nodes, self._reports, self._http_url = nodes, reports, http_url
         self._join_token, self._public_key, self._report_interval_s = join_token, public_key, report_interval_s
 
     def methods(self) -> Mapping[str, Method[Principal]]:
@@ -48,7 +51,12 @@ class RegistryApi:
         registration = from_registration(request)
         token = await self._nodes.register(registration)
         log.info("node joined", node=registration.node_id, address=registration.grpc_address, version=registration.version)
-        return node_pb2.RegisterResponse(session_token=token, router_public_key=self._public_key, report_interval_s=self._report_interval_s)
+        return node_pb2.RegisterResponse(
+            session_token=token,
+            router_public_key=self._public_key,
+            report_interval_s=self._report_interval_s,
+            http_url=self._http_url,
+        )
 
     async def report(self, principal: Principal, request: node_pb2.ReportRequest) -> node_pb2.ReportResponse:
         if principal is None:

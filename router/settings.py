@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import msgspec
 
 from cove._settings import load_service
+from snapshots.registry.settings import RegistrySettings
+from snapshots.settings import StoreSettings
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -85,6 +88,19 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     idempotency_retention_s: Seconds = 86_400.0
     """How long a repeated create gets the first one's answer: longer than any client retries."""
 
+    store_url: str = ""
+    """Where layers and files of builds are kept: ``file:///directory`` or ``s3://bucket/prefix``; empty: ``store`` below the router's
+    directory. More about S3, its endpoint and credentials, belongs into the table ``[store]`` of the file."""
+
+    store: StoreSettings | None = None
+    """The same in full; see ``snapshots.settings.StoreSettings``."""
+
+    registry: RegistrySettings = RegistrySettings()
+    """How image registries are reached: mirrors, those without TLS, time-outs."""
+
+    build_timeout_s: Positive = 3600
+    """How long the steps of one layer of an image may take."""
+
     max_concurrent_calls: Positive = 20_000
     """gRPC calls in progress, long polls and proxied streams included; more are refused."""
 
@@ -101,9 +117,16 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("node_unreachable_after_s is not above report_interval_s")
         if self.node_lost_after_s <= self.node_unreachable_after_s:
             raise ValueError("node_lost_after_s is not above node_unreachable_after_s")
+        if self.store and self.store_url:
+            raise ValueError("store_url and the table [store] both say where the store is")
         if self.data_plane == "proxy":
             _check_reachable("grpc_address", self.grpc_address, self.advertised_grpc_address)
             _check_reachable("http_address", self.http_address, self.advertised_http_url)
+
+    @property
+    def store_settings(self) -> StoreSettings:
+        """Where the store is."""
+        return self.store or StoreSettings(url=self.store_url or f"file://{quote(str(self.router_dir.resolve() / 'store'))}")
 
     @property
     def router_dir(self) -> Path:

@@ -23,7 +23,9 @@ from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
 from sandboxd.host_assembly import Facilities, HostAssembly
 from sandboxd.image_recipe import DEBIAN_PYTHONS
+from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
+from sandboxd.layers import BlobClient, LayerCache
 from sandboxd.network import NetworkManager, host_nameservers
 from sandboxd.node import Capacity, Node
 from sandboxd.processes import SpoolSizes
@@ -65,7 +67,8 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
     for directory in (settings.node_dir, settings.run_dir):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     node_id = _node_id(settings.node_id_path)
-    facilities = await _facilities(settings)
+    blobs = BlobClient()
+    facilities = await _facilities(settings, blobs)
     gate = Gate(node_id)
     trusted = _trusting(gate, settings.router_key_path)
     started = asyncio.Event()
@@ -79,10 +82,17 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
     async with asyncio.TaskGroup() as group:
         life = group.create_task(node.run(started), name="node")
         await _first(started, life)
-        async with serve(node, gate, grpc_address=settings.grpc_address, http_address=settings.http_address) as bound:
+        async with serve(
+            node, gate, grpc_address=settings.grpc_address, http_address=settings.http_address, images=facilities.images
+        ) as bound:
             identity = await _identity(settings, node_id, bound)
             registration = Registration(
-                node, identity, router_address=settings.router_address, join_token_file=settings.join_token_file, trusted=trusted
+                node,
+                identity,
+                router_address=settings.router_address,
+                join_token_file=settings.join_token_file,
+                trusted=trusted,
+                blobs=blobs,
             )
             registrations.append(registration)
             reporting = group.create_task(registration.run(), name="registration")
@@ -103,13 +113,21 @@ async def _first(started: asyncio.Event, life: asyncio.Task[None]) -> None:
         life.result()
 
 
-async def _facilities(settings: NodeSettings) -> Facilities:
+async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
     name = settings.name
+    pool = await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes)
+    layers = LayerCache(pool, blobs)
+    await layers.sweep()
     runsc = RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform)
     return Facilities(
         runtime=RunscRuntime(runsc),
-        images=BaseImages(settings.images_dir, progress=lambda line: log.info("image progress", line=line)),
-        pool=await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes),
+        images=ImageStacks(
+            BaseImages(settings.images_dir, progress=lambda line: log.info("image progress", line=line)),
+            layers,
+            tarball_dirs=settings.tarball_dirs or [settings.state_dir / "tarballs"],
+            run_dir=settings.run_dir,
+        ),
+        pool=pool,
         rootfs=RootfsMounts(settings.run_dir, instance=name),
         cgroups=Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes),
         network=NetworkManager.open(
@@ -118,7 +136,6 @@ async def _facilities(settings: NodeSettings) -> Facilities:
         guest_layer=_guest_layer(settings),
         run_dir=settings.run_dir,
         nameservers=host_nameservers(),
-        tarball_dirs=settings.tarball_dirs or [settings.state_dir / "tarballs"],
     )
 
 
@@ -137,6 +154,8 @@ def _guest_layer(settings: NodeSettings) -> Path:
     for mount_point in ("proc", "dev", "sys", "run", "run/cove", "tmp"):
         (fresh / mount_point).mkdir(exist_ok=True)
     (fresh / "tmp").chmod(0o1777)
+    # runsc mounts a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. The guest removes this.
+    (fresh / "tmp/.cove").touch()
     fresh.rename(layer)
     return layer
 

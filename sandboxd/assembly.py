@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -52,6 +53,17 @@ class Assembly(Protocol):
 
     async def repair(self) -> None:
         """Put back what all sandboxes stand on, should somebody have removed it. Raises: Error."""
+        ...
+
+    def own_layers(self, entry: Entry) -> list[Path]:
+        """Directories between the sandbox's image and its changes, the lowest first."""
+        ...
+
+    async def take_layer(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str]) -> float:
+        """Make the sandbox's changes, on top of the layers ``merge``, a layer of this node. Idempotent.
+
+        Returns: seconds that the sandbox stood still. Raises: ConflictError: it has ended. NotFoundError: one of ``merge``. OSError.
+        """
         ...
 
     async def owners(self) -> frozenset[SandboxId]:

@@ -27,9 +27,10 @@ import msgspec
 
 from cove.exception import Error, InvalidError, NotFoundError
 from cove.wire.common_pb2 import ImageRef
+from policies.images import DEFAULT_ENV
 from sandboxd import image_build, settings
 from sandboxd.contained import Progress, ignore
-from sandboxd.image_recipe import DEBIAN_PYTHONS, DEFAULT_ENV, ImageRecord, Recipe, image_id
+from sandboxd.image_recipe import DEBIAN_PYTHONS, ImageRecord, Recipe, image_id
 
 LOCK_POLL_S: Final = 0.1
 """A build takes half a minute: a waiter that looks ten times a second costs nothing and can be cancelled at any time."""

@@ -6,30 +6,28 @@ Each thing is named after the sandbox; ``free`` removes all of them, whatever ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from cove.exception import PermissionDeniedError
 from cove.types import SandboxId
-from cove.wire.common_pb2 import ImageRef
 from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made
-from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
+from sandboxd.image_stack import ImageStacks, release_of
 from sandboxd.journal import Entry
 from sandboxd.naming import sandbox_ids
 from sandboxd.network import NetworkManager, resolv_conf
 from sandboxd.rootfs import RootfsMounts
 from sandboxd.runtime import Container, Runtime
 from sandboxd.storage_pool import StoragePool
-
 
 log = structlog.get_logger()
 
@@ -38,7 +36,7 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     """The node's kernel facilities, shared by all sandboxes."""
 
     runtime: Runtime
-    images: BaseImages
+    images: ImageStacks
     pool: StoragePool
     rootfs: RootfsMounts
     cgroups: Cgroups
@@ -47,8 +45,6 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     """Read-only lower directory with ``cove-init`` and mount points."""
     run_dir: Path
     nameservers: Sequence[str]
-    tarball_dirs: Sequence[Path]
-    """Where rootfs tarballs may lie that clients name."""
 
     async def close(self) -> None:
         """Give back what is the node's own; every sandbox must be freed. Raises: ConflictError: one is not."""
@@ -73,13 +69,15 @@ class HostAssembly:
 
     async def make(self, entry: Entry) -> Made:
         f, sandbox_id = self._f, entry.sandbox_id
-        image = await f.images.ensure(image_ref(entry.image, tarball_dirs=f.tarball_dirs))
+        image = await f.images.ensure(entry.image)
+        settings = await f.images.build_settings() if entry.build else None
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
         network = f.network.attach(sandbox_id) if entry.network else None
         upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes)
         identity = _identity_layer(directory / "layer", entry, address=network.address if network else None, nameservers=f.nameservers)
-        rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, f.guest_layer, image.path], upper)
+        of_build = [settings.layer(release_of(entry.image))] if settings else []
+        rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, *of_build, f.guest_layer, *reversed(image.lowers)], upper)
         fifos = Fifos(directory)
         fifos.make()
         fifos.open()
@@ -107,7 +105,7 @@ class HostAssembly:
         except BaseException:
             fifos.close()
             raise
-        return Made(container, fifos, image.env, image.image_id)
+        return Made(container, fifos, {**image.env, **(settings.env if settings else {})}, image.image_id)
 
     def _first_cpus(self, visible: int) -> str:
         """A cpuset of ``visible`` cores to start on; starts move along the cores."""
@@ -123,6 +121,7 @@ class HostAssembly:
         cgroups.set_cpus(entry.sandbox_id, ",".join(map(str, self._cores)))
 
     def reopen(self, sandbox_id: SandboxId) -> Fifos:
+        self._f.cgroups.thaw(sandbox_id)  # the other may have died in the middle of a snapshot
         fifos = Fifos(self.directory(sandbox_id))
         fifos.open()
         return fifos
@@ -154,28 +153,26 @@ class HostAssembly:
         if await asyncio.to_thread(self._f.network.ensure_filter):
             log.warning("packet filter was gone, put back")
 
+    def own_layers(self, entry: Entry) -> list[Path]:
+        return [self.directory(entry.sandbox_id) / "layer"]  # the guest's own files are nobody's changes
+
+    async def take_layer(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str]) -> float:
+        return await self._f.images.layers.take(sandbox_id, layer_id, merge, stopped=lambda: self._frozen(sandbox_id))
+
+    @contextlib.asynccontextmanager
+    async def _frozen(self, sandbox_id: SandboxId) -> AsyncIterator[None]:
+        cgroups = self._f.cgroups
+        try:
+            await asyncio.to_thread(cgroups.freeze, sandbox_id)
+            yield
+        finally:
+            cgroups.thaw(sandbox_id)
+
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f
         held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
         directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
-
-
-def image_ref(image: str, *, tarball_dirs: Sequence[Path]) -> ImageRef:
-    """``debian:3.11`` or ``rootfs:/path`` as the image cache takes it.
-
-    Raises: PermissionDeniedError: a tarball outside the directories that the operator opened to clients; links are followed first.
-    """
-    kind, _, value = image.partition(":")
-    if kind == "debian":
-        return ImageRef(debian=value)
-    path = Path(value)
-    if not path.is_absolute() or not any(path.resolve().is_relative_to(directory.resolve()) for directory in tarball_dirs):
-        raise PermissionDeniedError(
-            "The rootfs tarball does not lie in a directory that this node opens to clients.",
-            remedy=f"Put it into {' or '.join(map(str, tarball_dirs)) or 'one'}, or set COVE_NODE_TARBALL_DIRS.",
-        )
-    return ImageRef(rootfs_path=str(path.resolve()))
 
 
 def hostname(sandbox_id: SandboxId) -> str:

@@ -13,16 +13,12 @@ from typing import Final
 
 import msgspec
 
+from policies.images import DEFAULT_ENV
 from sandboxd.apt_sources import KEYRING, AptSource
 
 DEBIAN_PYTHONS: Final[Mapping[str, str]] = {"3.11": "bookworm", "3.13": "trixie"}
 """Minor version of Python to the Debian release that has it."""
 
-DEFAULT_ENV: Final[Mapping[str, str]] = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-}
-"""Environment of every process in an image that says nothing else."""
 
 _REACHES_MIRROR: Final = re.compile(r"Acquire::(https?|ForceIPv[46]|Retries|Queue-Mode|By-Hash|Check-|Max-FutureTime|Allow)\S* ")
 _ID_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

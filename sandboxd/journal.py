@@ -40,6 +40,28 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     max_tasks: int
 
 
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer of an image; see ``LayerRef`` of the wire contract."""
+
+    layer_id: str = ""
+    base: str = ""
+    digest: str = ""
+    diff_id: str = ""
+    size_bytes: int = 0
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sandbox's file system stands on."""
+
+    image_id: str = ""
+    """Empty: a base that every node makes itself, known by its one layer."""
+    layers: tuple[Layer, ...]
+    """The lowest first; the lowest may be a base."""
+    env: Mapping[str, str] = {}
+    user: str = ""
+    """Who processes run as that name nobody; empty: root."""
+
+
 class Entry(msgspec.Struct, kw_only=True):
     """sandbox.json. Times are Unix seconds, 0 = not yet."""
 
@@ -52,8 +74,9 @@ class Entry(msgspec.Struct, kw_only=True):
     timeout_s: int
     idle_timeout_s: int
     resources: Resources
-    image: str
-    """``debian:3.11`` or ``rootfs:/path``."""
+    image: Image
+    build: bool = False
+    """A step of an image build, which finds the machine's package settings."""
     network: bool
     pty: bool
     verbose: bool

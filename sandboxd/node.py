@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,7 +14,8 @@ import structlog
 from cove.exception import AlreadyExistsError, Error, NotFoundError, ResourceExhaustedError
 from cove.types import SandboxId, TaskId
 from sandboxd.assembly import Assembly
-from sandboxd.journal import Entry, Journal, Resources, SandboxDirectory, boot_id
+from sandboxd.channel.messages import Op
+from sandboxd.journal import Entry, Image, Journal, Resources, SandboxDirectory, boot_id
 from sandboxd.lifecycle import State
 from sandboxd.processes import SpoolSizes
 from sandboxd.runtime import Runtime
@@ -45,7 +47,8 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: int
     idle_timeout_s: int
     resources: Resources
-    image: str
+    image: Image
+    build: bool = False
     network: bool
     pty: bool
     verbose: bool
@@ -133,6 +136,7 @@ class Node:
             idle_timeout_s=request.idle_timeout_s,
             resources=request.resources,
             image=request.image,
+            build=request.build,
             network=request.network,
             pty=request.pty,
             verbose=request.verbose,
@@ -192,6 +196,21 @@ class Node:
             log.exception("environment of a sandbox unreadable", sandbox=entry.sandbox_id)
             env = {}
         self._start(Sandbox(entry, directory, env, self._outside), adopt=True)
+
+    async def take_layer(self, sandbox_id: str, layer_id: str, merge: Sequence[str]) -> float:
+        """Make a running sandbox's changes a layer of this node. Idempotent by ``layer_id``.
+
+        Returns: seconds that it stood still. Raises: NotFoundError, ConflictError: it has ended. InvalidError: the id.
+        """
+        sandbox = self.get(sandbox_id)
+        guest = await sandbox.guest()
+        with sandbox.activity():
+            await guest.call(Op.SYNC)
+            return await self._assembly.take_layer(sandbox.sandbox_id, layer_id, merge)
+
+    def own_layers(self, sandbox: Sandbox) -> list[Path]:
+        """Directories between the sandbox's image and its changes, the lowest first."""
+        return self._assembly.own_layers(sandbox.entry)
 
     async def terminate_all(self) -> None:
         """End every sandbox and return when all is freed."""

@@ -16,6 +16,7 @@ import structlog
 from cove.types import NodeId, SandboxId
 from cove.wire import common_pb2, node_pb2, node_pb2_grpc
 from cove.wire.errors import decode
+from sandboxd.layers import BlobClient
 from sandboxd.node import Capacity, Node
 from sandboxd.sandbox import Sandbox
 from sandboxd.service.convert import sandbox_status
@@ -44,16 +45,25 @@ class Registration:
 
     Args:
         trusted: called with the router's public key at every registration.
+        blobs: told at every registration where the store is.
     """
 
     def __init__(
-        self, node: Node, identity: Identity, *, router_address: str, join_token_file: Path, trusted: Callable[[bytes], None]
+        self,
+        node: Node,
+        identity: Identity,
+        *,
+        router_address: str,
+        join_token_file: Path,
+        trusted: Callable[[bytes], None],
+        blobs: BlobClient,
     ) -> None:
         self._node = node
         self._identity = identity
         self._router_address = router_address
         self._join_token_file = join_token_file
         self._trusted = trusted
+        self._blobs = blobs
         self._changed: set[SandboxId] = set()
         self._wake = asyncio.Event()
         self._sequence = itertools.count(1)
@@ -80,6 +90,7 @@ class Registration:
         join_token = self._join_token_file.read_text().strip()
         answer = await stub.Register(self._register_request(), metadata=_bearer(join_token), timeout=CALL_S)
         self._trusted(answer.router_public_key)
+        self._blobs.point_to(answer.http_url, answer.session_token)
         metadata = _bearer(answer.session_token)
         log.info("node registered", node=self._identity.node_id, router=self._router_address)
         complete = True

@@ -308,6 +308,7 @@ class Sandbox:
             argv=entry.command,
             env=process_environment(self._env, {}, terminal=entry.pty),
             cwd=entry.workdir,
+            user=entry.image.user,
             flags=ProcessFlag.PTY if entry.pty else ProcessFlag(0),
             rows=24 if entry.pty else 0,
             columns=80 if entry.pty else 0,

@@ -6,11 +6,22 @@ over every backend.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cove.types import AppId, NodeId, SandboxId
-from router.db.records import AppRecord, Capacity, Claim, NodeRecord, Observed, SandboxQuery, SandboxRecord, TokenRecord
+from router.db.records import (
+    AppRecord,
+    Capacity,
+    Claim,
+    ImageRecord,
+    LayerRecord,
+    NodeRecord,
+    Observed,
+    SandboxQuery,
+    SandboxRecord,
+    TokenRecord,
+)
 
 
 class TokenStore(Protocol):
@@ -109,6 +120,56 @@ class IdempotencyStore(Protocol):
         """Delete up to ``limit`` older claims; returns how many."""
 
 
+class ImageStore(Protocol):
+    """Images, their layers, and the keys under which they are found again."""
+
+    async def add(self, image: ImageRecord, key: bytes = b"", *, replace: bool = False) -> ImageRecord:
+        """Store an image with layers that may be known already, and the key, in one transaction.
+
+        Args:    key: empty: none. replace: what the key named before is found under it no longer.
+        Returns: ``image``; without ``replace``, the image that the key names already, and then nothing is stored.
+        """
+
+    async def get(self, image_id: str) -> ImageRecord | None:
+        """With its layers."""
+
+    async def find(self, workspace: str, key: bytes) -> ImageRecord | None:
+        """The image that a key names."""
+
+    async def list_(self, workspace: str, *, after: tuple[float, str] | None, limit: int) -> list[ImageRecord]:
+        """Newest first; ids break ties. ``after``: ``created_at`` and id of the last one already seen."""
+
+    async def keyless(self, workspace: str, created_before: float) -> list[ImageRecord]:
+        """Images that no key names, oldest first; some thousands at most."""
+
+    async def delete(self, image_id: str) -> bool:
+        """Forget an image and its keys; layers stay for :meth:`unused_layers`. False: there is none."""
+
+    async def drop_keys(self, workspace: str, keys: Sequence[bytes]) -> None:
+        """Make these keys name nothing."""
+
+    async def layer_stored(self, layer_id: str, *, digest: str, diff_id: str, size_bytes: int) -> None:
+        """The store has the layer now."""
+
+    async def unstored_layers(self, limit: int) -> list[LayerRecord]:
+        """Layers of images that the store does not have, oldest first."""
+
+    async def has_layer(self, layer_id: str) -> bool:
+        """Whether it is known."""
+
+    async def unused_layers(self, created_before: float, limit: int) -> list[LayerRecord]:
+        """Layers that no image has."""
+
+    async def forget_layer(self, layer_id: str) -> bool:
+        """Delete a layer that no image has. False: one has it."""
+
+    async def digests(self) -> set[str]:
+        """Of all layers' archives."""
+
+    async def used_by(self, image_id: str) -> int:
+        """How many sandboxes that have not stopped started from it."""
+
+
 class NodeStore(Protocol):
     """Nodes."""
 
@@ -133,6 +194,8 @@ class Database(Protocol):
     def sandboxes(self) -> SandboxStore: ...
     @property
     def nodes(self) -> NodeStore: ...
+    @property
+    def images(self) -> ImageStore: ...
     @property
     def idempotency(self) -> IdempotencyStore: ...
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from cove.types import AppId, EndReason, NodeId, SandboxId, TaskId
+from cove.types import AppId, EndReason, ImageId, NodeId, SandboxId, TaskId
 
 
 class SandboxState(IntEnum):
@@ -51,6 +51,8 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     node_id: NodeId
     """The only node that may run it."""
+    image: str = ""
+    """What it started from: an image id, ``debian:3.11`` or ``rootfs:/path``."""
     terminate_asked_at: float = 0
     observed: Observed = Observed()
     tags: Mapping[str, str] = {}
@@ -64,6 +66,45 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     def is_stopped(self) -> bool:
         """Whether nothing of it is left but records and spools."""
         return self.observed.state is SandboxState.STOPPED
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer of images: where it is."""
+
+    layer_id: str
+    source: str
+    """``build``, ``snapshot`` or ``registry``."""
+    node_id: NodeId
+    """Where it was made; empty: came from a registry."""
+    digest: str = ""
+    """Of its archive in the store; empty: not there yet."""
+    diff_id: str = ""
+    size_bytes: int = 0
+    created_at: float
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One image."""
+
+    image_id: ImageId
+    workspace: str
+    source: str
+    """``build``, ``snapshot`` or ``registry``."""
+    description: str
+    parent_image_id: str = ""
+    sandbox_id: str = ""
+    base: str = ""
+    """What every node makes itself, ``debian:3.11``; empty: the layers are all there is."""
+    config: bytes = b""
+    """``cove.v1.ImageConfig``."""
+    created_at: float
+    layers: tuple[LayerRecord, ...] = ()
+    """The lowest first."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the store has every layer."""
+        return all(layer.digest for layer in self.layers)
 
 
 class Claim(msgspec.Struct, frozen=True):

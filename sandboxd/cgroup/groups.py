@@ -14,7 +14,7 @@ from typing import Final, Self
 from cove.exception import ConflictError, InternalFailure, NotFoundError, ResourceExhaustedError
 from cove.types import SandboxId
 from sandboxd import kernel
-from sandboxd.cgroup import killer
+from sandboxd.cgroup import freezer, killer
 from sandboxd.cgroup.hierarchy import Hierarchies, find_hierarchies
 from sandboxd.cgroup.parent import default_max_tasks, make_parent
 from sandboxd.cgroup.usage import Usage, UsageV1, UsageV2
@@ -40,6 +40,7 @@ class Cgroups:
         self._instance = check_instance(instance)
         self._usage: Usage = UsageV2() if hierarchies.version == 2 else UsageV1()
         self._cpu = "cpu" if hierarchies.version == 2 else "cpuacct"
+        self._freezer = "memory" if hierarchies.version == 2 else "freezer"  # every group of v2 can be frozen
 
     @classmethod
     def open(cls, *, instance: str, memory_reserve_bytes: int, max_tasks: int | None = None) -> Self:
@@ -100,6 +101,20 @@ class Cgroups:
     def pids(self, sandbox_id: SandboxId) -> frozenset[int]:
         """Host processes in the sandbox's group of any hierarchy; none if there is no group."""
         return killer.read_pids(self._groups(sandbox_id))
+
+    def freeze(self, sandbox_id: SandboxId) -> None:
+        """Stop every process of the sandbox, those of the container runtime included; milliseconds.
+
+        Raises:  InternalFailure: they do not stop. NotFoundError: no such group.
+        """
+        try:
+            freezer.freeze(self._group(sandbox_id, self._freezer))
+        except FileNotFoundError as error:
+            raise _not_found(sandbox_id) from error
+
+    def thaw(self, sandbox_id: SandboxId) -> None:
+        """Undo :meth:`freeze`. Idempotent."""
+        freezer.thaw(self._group(sandbox_id, self._freezer))
 
     def kill(self, sandbox_id: SandboxId, timeout_s: float = KILL_TIMEOUT_S) -> None:
         """SIGKILL every process of the sandbox and wait until all are gone: blocks for milliseconds. Idempotent.

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from sandboxd.cgroup import freezer
+
 _LONGEST_WAIT_S: Final = 0.1
 """Between two looks at a group: a process that appears after the signals went out is found then."""
 
@@ -40,7 +42,8 @@ def kill_all(groups: Sequence[Path], timeout_s: float) -> bool:
             return False
         _kill_by_group(groups)
         _kill_and_wait(pids, lambda: read_pids(groups), min(left_s, _LONGEST_WAIT_S))
-        _thaw(groups)
+        for group in groups:  # a frozen process of a v1 freezer dies only when it thaws
+            freezer.thaw(group)
     return True
 
 
@@ -75,14 +78,6 @@ def _await_all(poll: select.poll, count: int, wait_s: float) -> None:
         for fd, _ in poll.poll(left_s * 1000):
             poll.unregister(fd)
             count -= 1
-
-
-def _thaw(groups: Iterable[Path]) -> None:
-    """A frozen process of a v1 freezer dies only when it thaws."""
-    for group in groups:
-        if (group / "freezer.state").exists():
-            with contextlib.suppress(OSError):  # removed meanwhile
-                (group / "freezer.state").write_text("THAWED")
 
 
 def _read_procs(group: Path) -> list[str]:

@@ -31,6 +31,7 @@ class Op(IntEnum):
     CLOSE = 11
     CHMOD = 12
     SYMLINK = 13
+    SYNC = 15
 
 
 class Scope(IntEnum):

@@ -8,12 +8,13 @@ from typing import Final
 
 from cove.exception import InvalidError
 from cove.types import EndReason, SandboxId, TaskId, is_id
-from cove.wire import common_pb2, data_pb2, node_pb2
+from cove.wire import common_pb2, data_pb2, image_pb2, node_pb2
 from policies.specs import check_command, check_env
 from sandboxd.channel.messages import Entry as DirectoryEntry
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest, Stat, WatchEvent
 from sandboxd.environment import process_environment
-from sandboxd.journal import Resources
+from sandboxd.journal import Image, Layer, Resources
+from sandboxd.layers import check_layer_id
 from sandboxd.lifecycle import State
 from sandboxd.node import CreateRequest
 from sandboxd.processes import Process, ProcessState
@@ -22,6 +23,8 @@ from sandboxd.sandbox import Sandbox
 MAX_PATH_BYTES: Final = 4095
 MAX_TIMEOUT_S: Final = 30 * 86_400.0
 MAX_PTY_SIZE: Final = 4096
+MAX_LAYERS: Final = 120
+"""A mount takes a few more than that; beside an image's there are a sandbox's own."""
 
 _EXEC_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _USER: Final = re.compile(r"[A-Za-z0-9._-]{0,32}(:[A-Za-z0-9._-]{1,32})?")
@@ -72,13 +75,6 @@ def create_request(message: node_pb2.NodeCreateRequest) -> CreateRequest:
         (spec.timeout_s, resources.cpu_request_millis, resources.memory_request_bytes, resources.disk_limit_bytes, resources.max_tasks)
     ):
         raise InvalidError("The spec has no defaults filled in.", remedy="Create sandboxes through the router.")
-    match spec.image.WhichOneof("source"):
-        case "debian":
-            image = f"debian:{spec.image.debian}"
-        case "rootfs_path":
-            image = f"rootfs:{spec.image.rootfs_path}"
-        case _:
-            raise InvalidError("The spec names no image.")
     return CreateRequest(
         sandbox_id=SandboxId(message.sandbox_id),
         task_id=TaskId(message.task_id),
@@ -95,10 +91,45 @@ def create_request(message: node_pb2.NodeCreateRequest) -> CreateRequest:
             disk_limit_bytes=resources.disk_limit_bytes,
             max_tasks=resources.max_tasks,
         ),
-        image=image,
+        image=_image(message),
+        build=message.build,
         network=spec.network == common_pb2.NETWORK_MODE_OPEN,
         pty=spec.pty,
         verbose=spec.verbose,
+    )
+
+
+def _image(message: node_pb2.NodeCreateRequest) -> Image:
+    """Raises: InvalidError: none, or one that cannot be."""
+    reference = message.spec.image
+    match reference.WhichOneof("source"):
+        case "debian":
+            return Image(layers=(Layer(base=f"debian:{reference.debian}"),))
+        case "rootfs_path":
+            return Image(layers=(Layer(base=f"rootfs:{reference.rootfs_path}"),))
+    return image_of(message.image)
+
+
+def image_of(manifest: image_pb2.ImageManifest) -> Image:
+    """Raises: InvalidError: no manifest, or one that cannot be mounted."""
+    if not manifest.image_id or not 1 <= len(manifest.layers) <= MAX_LAYERS:
+        raise InvalidError("The spec names no image that can be mounted.", remedy="Create sandboxes through the router.")
+    return Image(
+        image_id=manifest.image_id,
+        layers=tuple(layer_of(layer, lowest=index == 0) for index, layer in enumerate(manifest.layers)),
+        env=dict(manifest.config.env),
+        user=manifest.config.user,
+    )
+
+
+def layer_of(message: image_pb2.LayerRef, *, lowest: bool) -> Layer:
+    """Raises: InvalidError: neither a layer nor, at the bottom, a base."""
+    if not message.base:
+        check_layer_id(message.layer_id)
+    elif not lowest or message.layer_id:
+        raise InvalidError("A base can only be the lowest layer.")
+    return Layer(
+        layer_id=message.layer_id, base=message.base, digest=message.digest, diff_id=message.diff_id, size_bytes=message.size_bytes
     )
 
 
@@ -142,7 +173,7 @@ def process_request(message: data_pb2.ProcessStartRequest, sandbox: Sandbox) -> 
         argv=list(message.argv),
         env=env,
         cwd=_text_path(message.workdir, sandbox),
-        user=message.user,
+        user=message.user or sandbox.entry.image.user,
         flags=(ProcessFlag.PTY if has_pty else ProcessFlag(0)) | (ProcessFlag.NO_STDIN if message.no_stdin else ProcessFlag(0)),
         rows=message.pty.rows,
         columns=message.pty.columns,

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from cove.wire import common_pb2, node_pb2, node_pb2_grpc
-from sandboxd.node import Node
-from sandboxd.service.auth import Gate
 from sandboxd.service.convert import create_request, sandbox_status
 from sandboxd.service.edge import Context, authorization, unary
+from sandboxd.service.layer_api import LayerApi
 
 
-class NodeService(node_pb2_grpc.NodeServicer):
+class NodeService(LayerApi, node_pb2_grpc.NodeServicer):
     """cove.v1.Node."""
-
-    def __init__(self, node: Node, gate: Gate) -> None:
-        self._node = node
-        self._gate = gate
 
     @unary
     async def Create(self, request: node_pb2.NodeCreateRequest, context: Context) -> node_pb2.NodeCreateResponse:

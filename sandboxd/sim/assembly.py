@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from cove.exception import NotFoundError
@@ -30,8 +31,8 @@ class SimAssembly:
         self._boot_s = boot_s
 
     async def make(self, entry: Entry) -> Made:
-        if not entry.image.startswith("debian:"):
-            raise NotFoundError(f"There is no image {entry.image!r}.", remedy="Simulated sandboxes have Debian only.")
+        if not entry.image.layers[0].base.startswith("debian:"):
+            raise NotFoundError(f"There is no image {entry.image.layers[0].base!r}.", remedy="Simulated sandboxes have Debian only.")
         directory = self._sandboxes / entry.sandbox_id
         directory.mkdir()
         fifos = Fifos(directory)
@@ -67,6 +68,13 @@ class SimAssembly:
 
     async def repair(self) -> None:
         """Simulated sandboxes stand on nothing."""
+
+    def own_layers(self, entry: Entry) -> list[Path]:
+        return []
+
+    async def take_layer(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str]) -> float:
+        """There are no files to keep."""
+        return 0.0
 
     async def owners(self) -> frozenset[SandboxId]:
         return await self.runtime.list_() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}

@@ -59,6 +59,7 @@ class SimFiles:
             Op.SEEK: self._seek,
             Op.FSYNC: self._fsync,
             Op.CLOSE: self._close,
+            Op.SYNC: self._sync,
         }
 
     def call(self, op: Op, reader: Reader) -> Answer:
@@ -183,6 +184,9 @@ class SimFiles:
 
     def _fsync(self, reader: Reader) -> Answer:
         self._handle(reader)
+        return [], b""
+
+    def _sync(self, reader: Reader) -> Answer:
         return [], b""
 
     def _close(self, reader: Reader) -> Answer:

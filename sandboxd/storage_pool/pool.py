@@ -43,6 +43,9 @@ class StoragePool:
         self._reserve_bytes = reserve_bytes
         self._sandboxes = path / "sandboxes"
         self._sandboxes.mkdir(mode=0o700, exist_ok=True)
+        self.layers = path / "layers"
+        """Layers of images, on the file system that can copy an upper in no time; ``sandboxd.layers`` owns what is in it."""
+        self.layers.mkdir(mode=0o700, exist_ok=True)
         with self._directory() as fd:
             self._filesystem = filesystem.filesystem_id(fd, path)
             filesystem.ensure_quota(fd, self._filesystem, simple=file is not None)
@@ -93,7 +96,9 @@ class StoragePool:
         await asyncio.to_thread(self._remove_upper, check_sandbox_id(sandbox_id))
 
     def _remove_upper(self, name: str) -> None:
-        path = self._sandboxes / name
+        self._remove_tree(self._sandboxes / name)
+
+    def _remove_tree(self, path: Path) -> None:
         try:
             status = path.lstat()
         except FileNotFoundError:
@@ -104,10 +109,26 @@ class StoragePool:
         if status.st_ino != btrfs.SUBVOLUME_INODE:
             shutil.rmtree(path)
             return
-        with self._directory() as fd, contextlib.suppress(FileNotFoundError):
-            subvolume = self._subvolume_id(name)
-            btrfs.destroy_subvolume(fd, name)
+        with filesystem.directory(path.parent) as fd, contextlib.suppress(FileNotFoundError):
+            with filesystem.directory(path) as own:
+                subvolume = btrfs.subvolume_id(own)
+            btrfs.destroy_subvolume(fd, path.name)
             btrfs.destroy_qgroup(fd, subvolume)
+
+    async def copy_upper(self, sandbox_id: SandboxId, target: Path) -> None:
+        """Make ``target``, below :attr:`layers`, a copy of the sandbox's directories as they are now, durable when this returns.
+
+        Blocks are shared, so it takes as long as what is in memory alone takes to be written. Raises: FileExistsError, OSError.
+        """
+        await asyncio.to_thread(self._copy_upper, check_sandbox_id(sandbox_id), target)
+
+    def _copy_upper(self, name: str, target: Path) -> None:
+        with filesystem.directory(self._sandboxes / name) as source, filesystem.directory(target.parent) as parent:
+            btrfs.snapshot_subvolume(source, parent, target.name)
+
+    async def remove_tree(self, path: Path) -> None:
+        """Remove a directory below :attr:`layers`, subvolume or not. Idempotent. Raises: OSError."""
+        await asyncio.to_thread(self._remove_tree, path)
 
     def usage(self, sandbox_id: SandboxId) -> int:
         """Bytes that the sandbox's files take, unwritten ones included. Sub-millisecond. Raises: NotFoundError."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cove.exception import ConflictError
 from router.db.migrate import migrate, read_migrations
+from router.db.sqlite.images import SqliteImages
 from router.db.sqlite.sandboxes import SqliteSandboxes
 from router.db.sqlite.simple import SqliteApps, SqliteIdempotency, SqliteNodes, SqliteTokens
 from router.db.sqlite.writer import Writer
@@ -26,6 +27,7 @@ class SqliteDatabase:
         self.apps = SqliteApps(reader, writer)
         self.sandboxes = SqliteSandboxes(reader, writer)
         self.nodes = SqliteNodes(reader, writer)
+        self.images = SqliteImages(reader, writer)
         self.idempotency = SqliteIdempotency(reader, writer)
 
     def pending_writes(self) -> int:

@@ -13,7 +13,7 @@ from router.db.sqlite.simple import find_claim
 from router.db.sqlite.writer import Writer
 
 _COLUMNS: Final = (
-    "sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, terminate_asked_at, "
+    "sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, terminate_asked_at, "
     "state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM sandboxes"
@@ -108,7 +108,7 @@ def _reserve(db: sqlite3.Connection, sandbox: SandboxRecord, claim: Claim) -> Cl
             f"The App already has a sandbox named {sandbox.name!r}.",
             remedy="Choose another name, or wait until that sandbox has completely stopped.",
         )
-    db.execute(f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 17)})", _values(sandbox))
+    db.execute(f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 18)})", _values(sandbox))
     _insert_tags(db, sandbox.sandbox_id, sandbox.tags)
     return claim
 
@@ -168,7 +168,7 @@ def _values(sandbox: SandboxRecord) -> tuple[object, ...]:
     """All of ``_COLUMNS``."""
     return (
         *(sandbox.sandbox_id, sandbox.task_id, sandbox.workspace, sandbox.environment, sandbox.app_id, sandbox.name),
-        *(sandbox.created_at, sandbox.node_id, sandbox.terminate_asked_at, *_observed_values(sandbox.observed)),
+        *(sandbox.created_at, sandbox.node_id, sandbox.image, sandbox.terminate_asked_at, *_observed_values(sandbox.observed)),
     )
 
 
@@ -179,7 +179,7 @@ def _observed_values(seen: Observed) -> tuple[object, ...]:
 
 
 def _record(row: tuple[Any, ...], tags: Mapping[str, str]) -> SandboxRecord:
-    sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, terminate_asked_at, *observed = row
+    sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, terminate_asked_at, *observed = row
     state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at = observed
     return SandboxRecord(
         sandbox_id=sandbox_id,
@@ -190,6 +190,7 @@ def _record(row: tuple[Any, ...], tags: Mapping[str, str]) -> SandboxRecord:
         name=name,
         created_at=created_at,
         node_id=node_id,
+        image=image,
         terminate_asked_at=terminate_asked_at,
         observed=Observed(
             state=SandboxState(state),

@@ -30,6 +30,7 @@ use std::path::Path;
 use trees::Trees;
 
 const API_SOCKET: &str = "/run/cove/api.sock";
+const PLACEHOLDER: &str = "/tmp/.cove";
 /// Where the controller is mounted for the moment that opening it takes.
 const CONTROLLER_PLACE: &str = "/run/cove/.pids";
 /// Outside gVisor, where the controller is shared with the machine, tests choose a name of their own.
@@ -54,6 +55,8 @@ fn serve() -> io::Result<()> {
             log!("{what}: {error}");
         }
     }
+    // It was there so that the runtime would not mount a tmpfs over an image's /tmp.
+    let _ = std::fs::remove_file(PLACEHOLDER);
     let group = std::env::var(GROUP_VARIABLE).unwrap_or_else(|_| "cove".to_owned());
     let trees = Trees::mount(Path::new(CONTROLLER_PLACE), &group);
     EventLoop::new(trees, Path::new(API_SOCKET))?.run()

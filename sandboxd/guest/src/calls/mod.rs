@@ -11,7 +11,7 @@ use crate::output::{Failure, Output};
 use crate::paths::absolute;
 use crate::stream::Stream;
 use crate::sys::errno::EINVAL;
-use crate::sys::file::Stat;
+use crate::sys::file::{self, Stat};
 use handles::Handles;
 
 /// A call's answer: already queued, or still to come from a job.
@@ -64,8 +64,17 @@ fn answer(stream: u32, payload: &[u8], handles: &mut Handles, status: &Status, o
         12 => names::change_mode(stream, &mut reader, out),
         13 => names::symlink(stream, &mut reader, out),
         14 => status.tell(stream, &reader, out),
+        15 => sync_all(stream, &reader, out),
         _ => Err(Failure::new(EINVAL, format!("no operation {operation}"))),
     }
+}
+
+/// Everything that the kernel holds back, times of files above all, goes to the file system.
+fn sync_all(stream: u32, reader: &Reader<'_>, out: &mut Output) -> Answer {
+    reader.end()?;
+    file::sync_all();
+    out.reply(stream, |_| ());
+    Ok(None)
 }
 
 fn one_path(reader: &mut Reader<'_>) -> Result<std::ffi::CString, Failure> {

@@ -252,6 +252,7 @@ extern "C" {
     pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     pub fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn mkdirat(directory: c_int, path: *const c_char, mode: c_uint) -> c_int;
+    pub fn sync();
     pub fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
     pub fn symlinkat(target: *const c_char, directory: c_int, path: *const c_char) -> c_int;
     pub fn linkat(from: c_int, path: *const c_char, to: c_int, new_path: *const c_char, flags: c_int) -> c_int;

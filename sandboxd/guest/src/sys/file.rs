@@ -77,3 +77,9 @@ fn query(directory: RawFd, path: &CStr, flags: i32) -> io::Result<Stat> {
         device: found.device,
     })
 }
+
+/// sync(2).
+pub fn sync_all() {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { ffi::sync() };
+}

@@ -1,0 +1,1 @@
+"""Images: what there is, how it comes to be (builds, snapshots, pulls), where its layers are."""

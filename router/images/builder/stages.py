@@ -1,0 +1,161 @@
+"""One layer of a definition: its Dockerfile commands as stages, each built in a workshop; the last one becomes the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+from cove.dockerfile import parse_commands, parse_dockerfile, stages_of_commands
+from cove.dockerfile.plan import SCRATCH, Plan, PlannedStage, make_plan
+from cove.dockerfile.scope import platform_args
+from cove.exception import InternalError, InvalidError
+from cove.types import ImageId, new_id
+from cove.wire import image_pb2
+from policies.images import DEFAULT_ENV
+from router.auth import Caller
+from router.db.protocol import Database
+from router.db.records import ImageRecord
+from router.images.builder.steps import Steps, configure
+from router.images.builder.transfers import Context, Item
+from router.images.builder.workshop import Workshop, Workshops
+from router.images.manifests import config_of
+from router.node_sandbox import NodeSandbox
+from snapshots.store import Store
+
+Say = Callable[[str], None]
+Output = Callable[[bytes], None]
+Pull = Callable[[str], Awaitable[ImageRecord]]
+"""The image behind a public reference."""
+
+
+class LayerBuild:
+    """Builds one layer; thrown away afterwards.
+
+    Args:
+        parent: what the layer is added to; None where its commands begin with FROM.
+        pull: for images that FROM and ``--from`` name.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        store: Store,
+        workshops: Workshops,
+        caller: Caller,
+        layer: image_pb2.ImageLayer,
+        parent: ImageRecord | None,
+        pull: Pull,
+        *,
+        say: Say,
+        output: Output,
+        now: float,
+    ) -> None:
+        self._db, self._workshops, self._caller, self._layer, self._parent = db, workshops, caller, layer, parent
+        self._pull, self._say, self._output, self._now = pull, say, output, now
+        self._items: Mapping[str, Item] = Context(layer.context, store).items
+        self._open: dict[int | str, Workshop] = {}
+        self._configs: dict[int, image_pb2.ImageConfig] = {}
+
+    async def build(self, key: bytes, *, replace: bool) -> ImageRecord:
+        """The image after the layer, under ``key``.
+
+        Raises:  RemoteError: a command failed. InvalidError, UnimplementedError: the commands, with the line. Other errors: the node.
+        """
+        plan = self._plan()
+        description = (self._layer.commands[-1] if self._layer.commands else "nothing").strip().splitlines()[0][:200]
+        if (config := self._configured(plan)) is not None and self._parent is not None:
+            image = self._with_config(self._parent, config, description)
+            return await self._db.images.add(image, key, replace=replace)
+        async with AsyncExitStack() as stack:
+            for stage in plan.stages:
+                await self._build_stage(stage, plan, stack)
+            last = plan.stages[-1].index
+            return await self._open[last].snapshot(key, self._configs[last], description=description, replace=replace)
+
+    def _plan(self) -> Plan:
+        commands = list(self._layer.commands)
+        file = parse_dockerfile("\n".join(commands)) if self._parent is None else stages_of_commands(parse_commands(commands))
+        return make_plan(file, build_args={**platform_args(), **self._layer.build_args})
+
+    def _configured(self, plan: Plan) -> image_pb2.ImageConfig | None:
+        """The configuration after a layer that does nothing else; None: it has to run."""
+        stage = plan.stages[-1]
+        if len(plan.stages) > 1 or stage.base is not None or self._parent is None:
+            return None
+        config = _config(self._parent)
+        scope = plan.stage_scope(dict(config.env))
+        for instruction in stage.stage.instructions:
+            expanded = scope.expanded(instruction)
+            if not configure(config, expanded):
+                return None
+            scope = scope.after(expanded)
+        return config
+
+    def _with_config(self, parent: ImageRecord, config: image_pb2.ImageConfig, description: str) -> ImageRecord:
+        return ImageRecord(
+            image_id=ImageId(new_id("im")),
+            workspace=self._caller.workspace,
+            source="build",
+            description=description,
+            parent_image_id=parent.image_id,
+            base=parent.base,
+            config=config.SerializeToString(deterministic=True),
+            created_at=self._now,
+            layers=parent.layers,
+        )
+
+    async def _build_stage(self, stage: PlannedStage, plan: Plan, stack: AsyncExitStack) -> None:
+        if isinstance(stage.base, int):
+            image = await self._open[stage.base].snapshot(
+                new_id("st").encode(), self._configs[stage.base], description="stage of a build", replace=False
+            )
+        else:
+            image = await self._image(stage.base)
+        config = _config(image)
+        workshop = await stack.enter_async_context(self._workshops.open(self._caller, image, self._output))
+        self._open[stage.index], self._configs[stage.index] = workshop, config
+
+        async def other(name: str) -> NodeSandbox:
+            return await self._other(name, plan, stack)
+
+        steps = Steps(
+            workshop,
+            plan.stage_scope(dict(config.env)),
+            config,
+            self._items,
+            other,
+            env=self._layer.env,
+            secrets=self._layer.secrets,
+            say=self._say,
+        )
+        for instruction in stage.stage.instructions:
+            await steps.perform(instruction)
+
+    async def _image(self, base: str | None) -> ImageRecord:
+        if base is not None:
+            return self._scratch() if base == SCRATCH else await self._pull(base)
+        if self._parent is None:
+            raise InternalError("A stage without a base in a definition that has none.")
+        return self._parent
+
+    def _scratch(self) -> ImageRecord:
+        raise InvalidError("FROM scratch has nothing that could run a step.", remedy="Begin with an image, such as debian:bookworm-slim.")
+
+    async def _other(self, name: str, plan: Plan, stack: AsyncExitStack) -> NodeSandbox:
+        """The sandbox of the stage or image that a ``--from`` names."""
+        names = {stage.stage.name: stage.index for stage in plan.stages if stage.stage.name} | {
+            str(stage.index): stage.index for stage in plan.stages
+        }
+        index: int | str = names.get(name.lower(), name)
+        if index not in self._open:
+            image = await self._pull(name)
+            self._open[index] = await stack.enter_async_context(self._workshops.open(self._caller, image, self._output, network=False))
+        return self._open[index].sandbox
+
+
+def _config(image: ImageRecord) -> image_pb2.ImageConfig:
+    """A copy to change, with the environment that every image has."""
+    config = config_of(image)
+    if not config.env:
+        config.env.update(DEFAULT_ENV)
+    return config

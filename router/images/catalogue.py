@@ -1,0 +1,69 @@
+"""What images there are: looking up, listing, deleting."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from cove.exception import ConflictError, InvalidError, NotFoundError
+from cove.types import is_id
+from router.auth import Caller
+from router.db.protocol import Database
+from router.db.records import ImageRecord
+
+MAX_LISTED: Final = 500
+DEFAULT_LISTED: Final = 100
+
+
+class Catalogue:
+    """One instance per router."""
+
+    def __init__(self, db: Database, *, clock: Callable[[], float]) -> None:
+        self._db, self._clock = db, clock
+
+    async def get(self, workspace: str, image_id: str) -> ImageRecord:
+        """Raises: NotFoundError: no such image, or another workspace's."""
+        image = await self._db.images.get(image_id) if is_id(image_id, "im") else None
+        if image is None or image.workspace != workspace:
+            raise NotFoundError(f"There is no image {image_id[:80]!r}.", remedy="`cove image list` shows what there is.")
+        return image
+
+    async def list_(self, caller: Caller, *, cursor: str, limit: int) -> tuple[list[ImageRecord], str]:
+        """A page of images, newest first, and the cursor of the next. Raises: InvalidError: no cursor of ours."""
+        wanted = min(limit or DEFAULT_LISTED, MAX_LISTED)
+        found = await self._db.images.list_(caller.workspace, after=_position(cursor) if cursor else None, limit=wanted + 1)
+        page, more = found[:wanted], len(found) > wanted
+        return page, _cursor(page[-1]) if more else ""
+
+    async def unreachable(self, caller: Caller, *, older_than_s: float) -> list[ImageRecord]:
+        """Images that no key names and no sandbox runs on, and that are no snapshots: left over from builds that ignored the cache."""
+        return [
+            image
+            for image in await self._db.images.keyless(caller.workspace, self._clock() - older_than_s)
+            if image.source != "snapshot" and not await self._db.images.used_by(image.image_id)
+        ]
+
+    async def delete(self, caller: Caller, image_id: str) -> None:
+        """Forget an image; its layers go when nothing else has them.
+
+        Raises:  NotFoundError. ConflictError: sandboxes run on it.
+        """
+        image = await self.get(caller.workspace, image_id)
+        if users := await self._db.images.used_by(image.image_id):
+            raise ConflictError(f"{users} sandboxes run on the image.", remedy="Terminate them first.")
+        await self._db.images.delete(image.image_id)
+
+
+def _cursor(image: ImageRecord) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((image.created_at, image.image_id))).decode()
+
+
+def _position(cursor: str) -> tuple[float, str]:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[float, str])
+    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        raise InvalidError("The cursor is not one of this list's.", remedy="Begin without one.") from error

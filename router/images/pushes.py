@@ -1,0 +1,98 @@
+"""Pushing images: what cove built, as OCI images in a registry."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Final
+
+from cove.exception import InvalidError
+from cove.types import NodeId
+from cove.wire import image_pb2
+from router.auth import Caller
+from router.db.records import ImageRecord, LayerRecord
+from router.images.builder.pulls import credentials_of
+from router.images.catalogue import Catalogue
+from router.images.manifests import config_of
+from router.images.storekeeper import Storekeeper
+from snapshots.digest import Digest, parse_digest
+from snapshots.registry.client import RegistryClient
+from snapshots.registry.descriptor import Descriptor
+from snapshots.registry.image_config import ImageConfig, encode_config
+from snapshots.registry.network import Network
+from snapshots.registry.platforms import Platform
+from snapshots.registry.push import LayerSource, push
+from snapshots.registry.reference import parse_reference
+from snapshots.registry.settings import RegistrySettings
+from snapshots.store import Store
+
+MEDIA_TYPES: Final = {
+    b"\x28\xb5\x2f\xfd": "application/vnd.oci.image.layer.v1.tar+zstd",
+    b"\x1f\x8b": "application/vnd.oci.image.layer.v1.tar+gzip",
+}
+PLAIN: Final = "application/vnd.oci.image.layer.v1.tar"
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class Pushes:
+    """One instance per router."""
+
+    def __init__(
+        self, catalogue: Catalogue, keeper: Storekeeper, store: Store, settings: RegistrySettings, *, base_node: Callable[[], NodeId]
+    ) -> None:
+        """``base_node``: which node shall pack a base that nodes make themselves."""
+        self._catalogue, self._keeper, self._store, self._settings, self._base_node = catalogue, keeper, store, settings, base_node
+
+    async def push(self, caller: Caller, request: image_pb2.ImagePushRequest) -> AsyncIterator[image_pb2.ImagePushEvent]:
+        """Progress, then the manifest's digest.
+
+        Raises:  NotFoundError, InvalidError: the image or the reference. Errors of the registry, and of storing layers.
+        """
+        image = await self._catalogue.get(caller.workspace, request.image_id)
+        reference = parse_reference(request.target.reference)
+        layers: list[LayerRecord] = []
+        if image.base:
+            yield image_pb2.ImagePushEvent(status=f"packing {image.base}")
+            layers.append(await self._keeper.store_base(image.base, self._base_node()))
+        for layer in image.layers:
+            if not layer.digest:
+                yield image_pb2.ImagePushEvent(status=f"storing {layer.layer_id}")
+            layers.append(await self._keeper.store_layer(layer))
+        if not layers:
+            raise InvalidError("The image has no layers.", remedy="Build something into it.")
+        yield image_pb2.ImagePushEvent(status=f"pushing {len(layers)} layers to {reference}")
+        sources = [await self._source(layer) for layer in layers]
+        async with Network(self._settings) as network:
+            credentials = await credentials_of(request.target, reference.registry, network)
+            async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
+                digest = await push(client, reference, self._config(image, layers), sources)
+        yield image_pb2.ImagePushEvent(status=f"pushed {reference}", digest=digest)
+
+    async def _source(self, layer: LayerRecord) -> LayerSource:
+        digest = parse_digest(layer.digest)
+        async with self._store.view_unverified(digest) as reader:
+            head = await reader.read_at(0, 4)
+        media_type = next((kind for magic, kind in MEDIA_TYPES.items() if head.startswith(magic)), PLAIN)
+        return LayerSource(Descriptor(media_type, digest, layer.size_bytes), lambda: self._chunks(digest))
+
+    async def _chunks(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        async with self._store.view(digest) as view:
+            async for chunk in view.chunks():
+                yield chunk
+
+    def _config(self, image: ImageRecord, layers: list[LayerRecord]) -> bytes:
+        config = config_of(image)
+        return encode_config(
+            ImageConfig(
+                platform=Platform("linux", ARCHITECTURES.get(platform.machine(), platform.machine()), ""),
+                diff_ids=tuple(parse_digest(layer.diff_id) for layer in layers),
+                env=tuple(f"{name}={value}" for name, value in sorted(config.env.items())),
+                entrypoint=tuple(config.entrypoint),
+                cmd=tuple(config.cmd),
+                shell=tuple(config.shell),
+                workdir=config.workdir,
+                user=config.user,
+                labels=dict(config.labels),
+                exposed_ports=tuple(config.exposed_ports),
+            )
+        )

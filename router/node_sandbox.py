@@ -1,0 +1,173 @@
+"""The data plane of one sandbox, for the router's own use: what a build does in it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote_from_bytes
+
+import aiohttp
+import grpc
+import msgspec
+from google.protobuf.message import Message
+from yarl import URL
+
+from cove.exception import CODES, ConnectionError, Error, FilesystemExecutionError, InternalFailure, from_code
+from cove.types import SandboxId, new_id
+from cove.wire import data_pb2
+from cove.wire.errors import decode
+from router.access import AccessKey
+from router.nodes import Node
+
+POLL_S: Final = 50.0
+CHUNK_BYTES: Final = 2**20
+MAX_ERROR_BYTES: Final = 64 * 1024
+
+
+class NodeSandbox:
+    """One sandbox on ``node``, which may still be starting."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, session: aiohttp.ClientSession, key: AccessKey, node: Node, sandbox_id: SandboxId
+    ) -> None:
+        self._channel, self._session, self._key, self._node, self.sandbox_id = channel, session, key, node, sandbox_id
+
+    async def start(self, argv: Sequence[str], *, env: Mapping[str, str], workdir: str, user: str, timeout_s: float) -> str:
+        """Start a process; returns its id. Raises: cove.exception.Error."""
+        exec_id = new_id("ex")
+        request = data_pb2.ProcessStartRequest(
+            sandbox_id=self.sandbox_id,
+            exec_id=exec_id,
+            argv=[argument.encode("utf-8", "surrogateescape") for argument in argv],
+            env=env,
+            workdir=workdir,
+            user=user,
+            timeout_s=timeout_s,
+            no_stdin=True,
+        )
+        await self._unary("ProcessStart", request, data_pb2.ProcessStatus)
+        return exec_id
+
+    async def output(self, exec_id: str, fd: int) -> AsyncIterator[bytes]:
+        """What a process writes, as it comes, to its end. Raises: cove.exception.Error."""
+        request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, follow=True)
+        stub: Any = self._channel.unary_stream(
+            "/cove.v1.DataPlane/ProcessOutput",
+            request_serializer=data_pb2.ProcessOutputRequest.SerializeToString,
+            response_deserializer=data_pb2.OutputChunk.FromString,
+        )
+        try:
+            async for chunk in stub(request, metadata=self._metadata()):
+                if chunk.data:
+                    yield chunk.data
+        except grpc.RpcError as error:
+            raise decode(error) from error
+
+    async def wait(self, exec_id: str) -> data_pb2.ProcessStatus:
+        """How a process ended. Raises: cove.exception.Error."""
+        request = data_pb2.ProcessWaitRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, timeout_s=POLL_S)
+        while True:
+            status: data_pb2.ProcessStatus = await self._unary("ProcessWait", request, data_pb2.ProcessStatus)
+            if status.state != data_pb2.PROCESS_STATE_RUNNING:
+                return status
+
+    async def is_directory(self, path: str) -> bool:
+        """Whether there is a directory at an absolute path, links followed. Raises: cove.exception.Error."""
+        request = data_pb2.FileStatRequest(sandbox_id=self.sandbox_id, path=_bytes(path))
+        try:
+            answer: data_pb2.FileStatResponse = await self._unary("FileStat", request, data_pb2.FileStatResponse)
+        except FilesystemExecutionError:
+            return False
+        return stat.S_ISDIR(answer.info.mode)
+
+    async def make_directory(self, path: str) -> None:
+        """With its parents; one that exists is fine. Raises: cove.exception.Error."""
+        request = data_pb2.FileMakeDirectoryRequest(sandbox_id=self.sandbox_id, path=_bytes(path), parents=True)
+        await self._unary("FileMakeDirectory", request, data_pb2.FileMakeDirectoryResponse)
+
+    async def write_file(self, path: str, content: AsyncIterable[bytes], *, mode: int) -> None:
+        """Raises: cove.exception.Error."""
+        await self._put("file", {"path": path, "mode": f"{mode:o}", "parents": "1"}, content)
+
+    async def unpack(self, directory: str, archive: AsyncIterable[bytes]) -> None:
+        """Unpack a tar below a directory. Raises: cove.exception.Error."""
+        await self._put("archive", {"path": directory}, archive)
+
+    async def read_file(self, path: str, *, max_bytes: int) -> bytes:
+        """The beginning of a file; empty if there is none. Raises: cove.exception.Error."""
+        content = b""
+        try:
+            async for piece in self._get("file", path):
+                content += piece
+                if len(content) >= max_bytes:
+                    break
+        except FilesystemExecutionError:
+            return b""
+        return content[:max_bytes]
+
+    def archive(self, path: str) -> AsyncIterator[bytes]:
+        """A file or directory as a tar. Raises: cove.exception.Error."""
+        return self._get("archive", path)
+
+    async def _get(self, kind: str, path: str) -> AsyncIterator[bytes]:
+        try:
+            async with self._session.get(self._url(kind, {"path": path}), headers=self._headers()) as response:
+                await _check(response)
+                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    yield chunk
+        except aiohttp.ClientError as error:
+            raise ConnectionError("The build's node broke off a transfer.", remedy="Build again.") from error
+
+    async def _put(self, kind: str, query: Mapping[str, str], content: AsyncIterable[bytes]) -> None:
+        try:
+            async with self._session.put(self._url(kind, query), headers=self._headers(), data=content) as response:
+                await _check(response)
+        except aiohttp.ClientError as error:
+            if isinstance(error.__cause__, Error):  # aiohttp hides what the body's source raised behind an error of its own
+                raise error.__cause__ from None
+            raise ConnectionError("The build's node broke off a transfer.", remedy="Build again.") from error
+
+    def _url(self, kind: str, query: Mapping[str, str]) -> URL:
+        parameters = "&".join(f"{name}={quote_from_bytes(_bytes(value), safe='')}" for name, value in query.items())
+        return URL(f"{self._node.record.http_url}/v1/sandboxes/{self.sandbox_id}/{kind}?{parameters}", encoded=True)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key.sandbox_token(self.sandbox_id, self._node.node_id)[0]}"}
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", self._headers()["Authorization"]),)
+
+    async def _unary(self, method: str, request: Message, response: type[Any]) -> Any:
+        stub: Any = self._channel.unary_unary(
+            f"/cove.v1.DataPlane/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        try:
+            return await stub(request, metadata=self._metadata())
+        except grpc.RpcError as error:
+            raise decode(error) from error
+
+
+class _ErrorBody(msgspec.Struct):
+    code: str
+    cause: str
+    remedy: str = ""
+    context: dict[str, str] = {}
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    """Raises: cove.exception.Error: the one in the body."""
+    if response.status < 300:
+        return
+    body = await response.content.read(MAX_ERROR_BYTES)
+    try:
+        told = msgspec.json.decode(body, type=_ErrorBody)
+    except msgspec.MsgspecError:
+        raise InternalFailure(f"The build's node answered with HTTP status {response.status}.") from None
+    raise from_code(told.code if told.code in CODES else "internal", told.cause, remedy=told.remedy, context=told.context)
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")

@@ -1,0 +1,226 @@
+"""The layers this node has, as directories in its storage pool, complete or absent.
+
+``<pool>/layers/<layer id>/upper`` is what overlayfs mounts; ``<layer id>.json`` tells where the store has it. Names with another suffix are
+unfinished work, removed when the next daemon starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cove.exception import ConflictError, InvalidError, NotFoundError
+from cove.types import SandboxId, is_id
+from cove.wire.image_pb2 import LayerRef
+from sandboxd.layers.blobs import BlobClient
+from sandboxd.storage_pool import StoragePool
+from snapshots.digest import Digest, parse_digest
+from snapshots.layers.archives import pack_layer, unpack_archive
+from snapshots.layers.diff import Change, diff_layers
+from snapshots.layers.flatten import flatten_layers
+from snapshots.layers.limits import Expected
+
+CHANGES_AT_ONCE: Final = 1000
+
+Stopped = Callable[[], AbstractAsyncContextManager[None]]
+"""Gives a block during which nothing in the sandbox runs."""
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """``<layer id>.json``: the layer's archive in the store."""
+
+    digest: Digest
+    diff_id: Digest
+    size_bytes: int
+
+
+class LayerCache:
+    """Layers by id. Calls for one layer take turns."""
+
+    def __init__(self, pool: StoragePool, blobs: BlobClient) -> None:
+        self._pool = pool
+        self._blobs = blobs
+        self._directory = pool.layers
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def sweep(self) -> None:
+        """Remove what a daemon that died left unfinished; before anything else."""
+        for path in self._directory.iterdir():
+            if not is_id(path.name, "ly") and not (path.suffix == ".json" and self._place(path.stem).is_dir()):
+                await self._pool.remove_tree(path)
+
+    def list_(self) -> list[str]:
+        """Ids of the layers that are here."""
+        return sorted(path.name for path in self._directory.iterdir() if is_id(path.name, "ly"))
+
+    async def ensure(self, layer: LayerRef) -> Path:
+        """The directory to mount, fetched from the store first if need be.
+
+        Raises:  NotFoundError: neither here nor in the store. DataLossError, ConnectionError: trying again can help.
+                 ResourceExhaustedError: the disk is full.
+        """
+        layer_id = check_layer_id(layer.layer_id)
+        async with self._turn(layer_id):
+            if not self._place(layer_id).is_dir():
+                await self._fetch(layer)
+        return self._place(layer_id) / "upper"
+
+    async def take(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str], *, stopped: Stopped) -> float:
+        """Make the sandbox's changes, on top of the layers ``merge``, the layer ``layer_id``; if it exists, leave it as it is.
+
+        What is in memory alone is written out before the sandbox is stopped, so that it stands still for the rest only.
+
+        Returns: seconds that the sandbox was stopped.
+        Raises:  NotFoundError: one of ``merge``, or the sandbox's files. OSError.
+        """
+        place = self._place(check_layer_id(layer_id))
+        below = [self._upper(check_layer_id(one)) for one in merge]
+        async with self._turn(layer_id):
+            if place.is_dir():
+                return 0.0
+            async with self._work(layer_id, "flush") as flush:
+                await self._copy(sandbox_id, flush)
+            async with self._work(layer_id, "taken") as taken:
+                async with stopped():
+                    began = time.monotonic()
+                    await self._copy(sandbox_id, taken)
+                    took_s = time.monotonic() - began
+                if below:
+                    await self._merge(layer_id, [*below, taken / "upper"])
+                else:
+                    taken.rename(place)
+        return took_s
+
+    async def store(self, layer: LayerRef, directory: Path | None = None) -> LayerRef:
+        """Bring a layer to the store, if it is not known to be there.
+
+        Args:    directory: of a base, which is no layer of this cache.
+        Returns: ``layer`` with digests and size. Raises: NotFoundError: not here. ResourceExhaustedError, ConnectionError.
+        """
+        name = layer.layer_id or f"base-{layer.base.replace('/', '-')}"
+        async with self._turn(name):
+            stored = self._stored(name) if directory is None else None
+            if stored is None:
+                stored = await self._bring(name, directory or self._upper(check_layer_id(name)))
+                if directory is None:
+                    _write(self._record(name), stored)
+        return LayerRef(
+            layer_id=layer.layer_id, base=layer.base, digest=stored.digest, diff_id=stored.diff_id, size_bytes=stored.size_bytes
+        )
+
+    async def remove(self, layer_id: str) -> None:
+        """Forget a layer that nothing uses. Idempotent."""
+        async with self._turn(check_layer_id(layer_id)):
+            self._record(layer_id).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                # Renamed first: half a layer must never look like one.
+                gone = self._place(layer_id).rename(self._directory / f"{layer_id}.gone")
+                await self._pool.remove_tree(gone)
+
+    async def diff(self, old: Sequence[Path], new: Sequence[Path]) -> AsyncIterator[list[Change]]:
+        """What differs between two stacks of directories, the lowest first, in batches sorted by path."""
+        changes = diff_layers(old, new)
+        while batch := await asyncio.to_thread(_some, changes):
+            yield batch
+
+    @contextlib.asynccontextmanager
+    async def copied(self, sandbox_id: SandboxId, name: str) -> AsyncIterator[Path]:
+        """The sandbox's changes as they are now, for the block. ``name``: no other copy may have it at the time."""
+        async with self._work(name, "copy") as copy:
+            await self._copy(sandbox_id, copy)
+            yield copy / "upper"
+
+    async def _fetch(self, layer: LayerRef) -> None:
+        if not layer.digest:
+            raise NotFoundError(
+                f"The layer {layer.layer_id} is not on this node, and not in the store yet.",
+                remedy="Try again in a moment; if it stays so, the node that made it was lost: build the image again.",
+            )
+        digest, diff_id = parse_digest(layer.digest), parse_digest(layer.diff_id)
+        expect = Expected(digest=digest, diff_id=diff_id, size_bytes=layer.size_bytes)
+        async with self._work(layer.layer_id, "partial") as work:
+            upper = work / "upper"
+            upper.mkdir(parents=True, mode=0o755)
+            await unpack_archive(self._blobs.fetch(digest), upper, expect=expect, devices=True)
+            _write(self._record(layer.layer_id), _Stored(digest, diff_id, layer.size_bytes))
+            work.rename(self._place(layer.layer_id))
+
+    async def _merge(self, layer_id: str, layers: Sequence[Path]) -> None:
+        async with self._work(layer_id, "merged") as work:
+            upper = work / "upper"
+            upper.mkdir(parents=True, mode=0o755)
+            await asyncio.to_thread(flatten_layers, layers, upper)
+            work.rename(self._place(layer_id))
+
+    async def _bring(self, name: str, directory: Path) -> _Stored:
+        async with self._work(name, "pack") as archive:
+            packed = await pack_layer(directory, archive)
+            await self._blobs.bring(packed.digest, archive)
+        return _Stored(packed.digest, packed.diff_id, packed.size_bytes)
+
+    async def _copy(self, sandbox_id: SandboxId, target: Path) -> None:
+        try:
+            await self._pool.copy_upper(sandbox_id, target)
+        except FileNotFoundError as error:
+            raise ConflictError(
+                "The sandbox has ended.", code="sandbox_ended", remedy="Snapshots are taken of running sandboxes."
+            ) from error
+
+    @contextlib.asynccontextmanager
+    async def _work(self, name: str, suffix: str) -> AsyncIterator[Path]:
+        """A name for the block; whatever then has it is removed."""
+        path = self._directory / f"{name}.{suffix}"
+        await self._pool.remove_tree(path)
+        try:
+            yield path
+        finally:
+            await asyncio.shield(self._pool.remove_tree(path))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            yield
+
+    def _upper(self, layer_id: str) -> Path:
+        upper = self._place(layer_id) / "upper"
+        if not upper.is_dir():
+            raise NotFoundError(f"The layer {layer_id} is not on this node.")
+        return upper
+
+    def _stored(self, layer_id: str) -> _Stored | None:
+        try:
+            return msgspec.json.decode(self._record(layer_id).read_bytes(), type=_Stored)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def _place(self, layer_id: str) -> Path:
+        return self._directory / layer_id
+
+    def _record(self, layer_id: str) -> Path:
+        return self._directory / f"{layer_id}.json"
+
+
+def check_layer_id(text: str) -> str:
+    """Return ``text`` as an id; it becomes part of paths. Raises: InvalidError."""
+    if not is_id(text, "ly"):
+        raise InvalidError(f"{text[:80]!r} is not a layer id.")
+    return text
+
+
+def _some(changes: Iterator[Change]) -> list[Change]:
+    return list(itertools.islice(changes, CHANGES_AT_ONCE))
+
+
+def _write(path: Path, stored: _Stored) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(stored))
+    fresh.replace(path)
