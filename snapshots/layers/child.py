@@ -24,8 +24,11 @@ async def run_child(module: str, arguments: Sequence[str], *, stdin: int = subpr
     """
     with _memory_file("result") as result, _memory_file("stderr") as stderr:
         argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-I", "-m", module, *arguments, str(result)]
+        env = {"PATH": os.environ.get("PATH", os.defpath)}  # a daemon's environment may have secrets, and a locale of its own
         # Not asyncio's: on uvloop that forks, which stops a large daemon's loop for tens of milliseconds; this is a vfork.
-        process = subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=[result])  # noqa: ASYNC220  # see above
+        process = subprocess.Popen(  # noqa: ASYNC220  # see above
+            argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=[result], env=env
+        )
         try:
             await _ended(process.pid)
         finally:

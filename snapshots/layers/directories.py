@@ -21,7 +21,6 @@ Parts = tuple[bytes, ...]
 
 
 class _Step(NamedTuple):
-    name: bytes
     fd: int
     mtime_ns: int
     """What the directory's mtime is to be, whatever is put into it."""
@@ -36,8 +35,9 @@ class Directories:
     def __init__(self, root: int, *, keep_mtimes: bool = True) -> None:
         """``root``: stays the caller's. ``keep_mtimes``: False for one that only looks, lest it set back what another one set."""
         self._keep_mtimes = keep_mtimes
-        self._root = _Step(b"", root, os.fstat(root).st_mtime_ns)
+        self._root = _Step(root, os.fstat(root).st_mtime_ns)
         self._steps: list[_Step] = []
+        self._parts: Parts = ()
 
     def enter(self, parts: Parts, *, create: bool) -> int:
         """A descriptor of the directory ``parts``, good until the next call.
@@ -45,13 +45,16 @@ class Directories:
         With ``create``, what is missing on the way is made, and a whiteout becomes a directory that hides what the whiteout hid.
         Raises:  InvalidError: something on the way is no directory, or it is too long. FileNotFoundError.
         """
+        if parts == self._parts:
+            return self._last.fd
         if len(parts) > MAX_DEPTH:
             raise InvalidError(f"There is a directory below more than {MAX_DEPTH} others.")
-        same = sum(1 for _ in takewhile(lambda pair: pair[0].name == pair[1], zip(self._steps, parts, strict=False)))
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._parts, parts, strict=False)))
         self._leave(same)
         for name in parts[same:]:
             fd = self._open(name, create=create)
-            self._steps.append(_Step(name, fd, os.fstat(fd).st_mtime_ns))
+            self._steps.append(_Step(fd, os.fstat(fd).st_mtime_ns))
+            self._parts = (*self._parts, name)
         return self._last.fd
 
     def set_mtime(self, mtime_ns: int) -> None:
@@ -76,6 +79,7 @@ class Directories:
         return self._steps[-1] if self._steps else self._root
 
     def _leave(self, depth: int) -> None:
+        self._parts = self._parts[:depth]
         while len(self._steps) > depth:
             step = self._steps.pop()
             try:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from snapshots.layers.content import copy_content
 from snapshots.layers.directories import Parts
@@ -15,7 +16,7 @@ from snapshots.layers.layer_writer import LayerWriter, Metadata
 from snapshots.layers.merge import Found, Node, opened_stack, walk_merged
 from snapshots.layers.overlay import read_attributes
 
-_OPEN: int = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def flatten_layers(layers: Sequence[Path], into: Path, *, base: bool = False) -> None:

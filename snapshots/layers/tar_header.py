@@ -39,6 +39,10 @@ class Type(IntEnum):
     PAX = ord("x")
 
 
+EXTENSIONS: Final = frozenset({Type.PAX, Type.PAX_GLOBAL, Type.GNU_LONG_LINK, Type.GNU_LONG_NAME})
+"""Types of headers whose data say something of the member that follows."""
+
+
 class Header(NamedTuple):
     """One header block, decoded. Numbers may be anything that 12 bytes can say, negative ones included."""
 
@@ -62,11 +66,13 @@ def parse_header(block: bytes) -> Header:
         kind = Type(block[156])
     except ValueError:
         raise InvalidError(f"The archive has a member of the unknown type {bytes(block[156:157])!r}.") from None
+    if kind in EXTENSIONS:  # every other header of our own archives: what else they say means nothing
+        return Header(b"", kind, 0, 0, 0, _number(block[124:136]), 0, b"", 0, 0)
     magic = block[257:265]
     name = _text(block[0:100])
     if magic == _POSIX_MAGIC and block[345]:
         name = _text(block[345:500]) + b"/" + name
-    devices = (_number(block[329:337]), _number(block[337:345])) if magic in (_POSIX_MAGIC, _GNU_MAGIC) else (0, 0)
+    is_device = kind in (Type.CHARACTER_DEVICE, Type.BLOCK_DEVICE) and magic in (_POSIX_MAGIC, _GNU_MAGIC)
     return Header(
         name=name,
         type=kind,
@@ -76,8 +82,8 @@ def parse_header(block: bytes) -> Header:
         size_bytes=_number(block[124:136]),
         mtime_s=_number(block[136:148]),
         linkname=_text(block[157:257]),
-        major=devices[0],
-        minor=devices[1],
+        major=_number(block[329:337]) if is_device else 0,
+        minor=_number(block[337:345]) if is_device else 0,
     )
 
 

@@ -13,7 +13,7 @@ from snapshots.digest import Hasher
 from snapshots.layers import pax, sparse
 from snapshots.layers.limits import MAX_PATH_BYTES, Limits
 from snapshots.layers.sparse import Extent
-from snapshots.layers.tar_header import BLOCK_BYTES, END, Header, Type, padding, parse_header
+from snapshots.layers.tar_header import BLOCK_BYTES, END, EXTENSIONS, Header, Type, padding, parse_header
 
 MAX_TRAILER_BYTES: Final = 2**20
 """Zeros after the end; GNU tar fills up to 10 KiB, tapes more."""
@@ -21,7 +21,6 @@ MAX_TRAILER_BYTES: Final = 2**20
 _HEADERS_PER_MEMBER: Final = 4
 """With extended headers, PAX and GNU's two."""
 _FILES: Final = frozenset({Type.V7_FILE, Type.FILE, Type.CONTIGUOUS_FILE, Type.GNU_SPARSE})
-_HAVE_DATA: Final = _FILES | {Type.PAX, Type.PAX_GLOBAL, Type.GNU_LONG_LINK, Type.GNU_LONG_NAME}
 _CUT_OFF: Final = "The archive is cut off: it ends in the middle of a member."
 
 
@@ -156,13 +155,14 @@ class TarReader:
         """Read a header with the extended ones before it. Returns: None where only something for all members stood there."""
         records: dict[bytes, bytes] = {}
         header = self._header(block)
-        while header.type in (Type.PAX, Type.GNU_LONG_NAME, Type.GNU_LONG_LINK):
-            records |= self._extension(header)
+        while header.type in EXTENSIONS:
+            extension = self._extension(header)
+            if header.type is not Type.PAX_GLOBAL:  # comments of whoever made the archive; what they say of files, nobody heeds
+                records |= extension
+            elif not records:
+                return None
             block = self._stream.read(BLOCK_BYTES)
             header = self._header(block)
-        if header.type is Type.PAX_GLOBAL:  # comments of whoever made the archive; what they say of files, nobody heeds
-            self._extension(header)
-            return None
         member = _combined(header, records)
         if member.type is Type.GNU_SPARSE:
             extents, real = sparse.read_old_map(block, self._stream.read)
@@ -225,7 +225,7 @@ def _combined(header: Header, records: Mapping[bytes, bytes]) -> Member:
     if size < 0 or len(name) > MAX_PATH_BYTES or len(linkname) > MAX_PATH_BYTES or b"\0" in name + linkname:
         raise InvalidError(f"The archive has a member of a negative size, or with a name of more than {MAX_PATH_BYTES} bytes or a NUL.")
     kind = Type.DIRECTORY if header.type is Type.V7_FILE and name.endswith(b"/") else header.type
-    stored = size if kind in _HAVE_DATA else 0
+    stored = size if kind in _FILES else 0
     return Member(
         name=name,
         type=kind,

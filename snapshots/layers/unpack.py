@@ -13,7 +13,6 @@ import resource
 import stat
 import sys
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -49,14 +48,6 @@ class Unpacker:
         self._left_out: defaultdict[str, list[str]] = defaultdict(list)
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._unchecked_bytes = 0
-        self._make: dict[Type, Callable[[LayerWriter, Parts, Member, Metadata], None]] = {
-            Type.DIRECTORY: lambda writer, parts, member, metadata: writer.directory(parts, metadata),
-            Type.SYMLINK: lambda writer, parts, member, metadata: writer.symlink(parts, metadata, member.linkname),
-            Type.HARD_LINK: lambda writer, parts, member, metadata: writer.hard_link(parts, clean_parts(member.linkname)),
-            Type.FIFO: lambda writer, parts, member, metadata: writer.node(parts, metadata._replace(mode=member.mode | stat.S_IFIFO)),
-            Type.CHARACTER_DEVICE: self._make_device,
-            Type.BLOCK_DEVICE: self._make_device,
-        }
 
     def run(self) -> None:
         """Unpack all members. Raises: Error, OSError."""
@@ -87,10 +78,19 @@ class Unpacker:
             self._place_whiteout(writer, parts)
             return
         metadata = Metadata(member.mode, member.uid, member.gid, member.mtime_ns, self._attributes(parts, member))
-        if member.is_file:
-            writer.file(parts, metadata, partial(self._fill, member))
-        else:
-            self._make[member.type](writer, parts, member, metadata)
+        match member.type:
+            case Type.DIRECTORY:
+                writer.directory(parts, metadata)
+            case Type.SYMLINK:
+                writer.symlink(parts, metadata, member.linkname)
+            case Type.HARD_LINK:
+                writer.hard_link(parts, clean_parts(member.linkname))
+            case Type.FIFO:
+                writer.node(parts, metadata._replace(mode=member.mode | stat.S_IFIFO))
+            case Type.CHARACTER_DEVICE | Type.BLOCK_DEVICE:
+                self._make_device(writer, parts, member, metadata)
+            case _:
+                writer.file(parts, metadata, partial(self._fill, member))
 
     def _place_whiteout(self, writer: LayerWriter, parts: Parts) -> None:
         *above, name = parts
