@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cove.exception import DataLossError, InvalidError, RequestSizeError, ResourceExhaustedError
+from sandboxd import kernel
 from snapshots.digest import digest_of
 from snapshots.layers.limits import MAX_PATH_BYTES, Expected, Limits
 from tests.unit.snapshots.layers.layer_trees import read_layer
@@ -237,6 +238,17 @@ def test_the_disks_reserve_is_left(tmp_path: Path) -> None:
     limits = LIMITS._replace(reserve_bytes=free.f_bavail * free.f_frsize + 2**40)
     with pytest.raises(ResourceExhaustedError):
         unpack_here(tar(file("a")), tmp_path / "layer", limits=limits)
+
+
+def test_a_full_disk_is_told_from_a_bad_archive(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    kernel.mount("test", small, "tmpfs", data="size=1m")
+    try:
+        with pytest.raises(ResourceExhaustedError, match="full"):
+            unpack_here(tar(file("a", os.urandom(3 * 2**20))), small)
+    finally:
+        kernel.umount(small)
 
 
 def test_what_is_expected_is_verified(tmp_path: Path) -> None:
