@@ -246,7 +246,7 @@ def test_a_full_disk_is_told_from_a_bad_archive(tmp_path: Path) -> None:
     kernel.mount("test", small, "tmpfs", data="size=1m")
     try:
         with pytest.raises(ResourceExhaustedError, match="full"):
-            unpack_here(tar(file("a", os.urandom(3 * 2**20))), small)
+            unpack_here(tar(*(file(str(number), os.urandom(300_000)) for number in range(10))), small)
     finally:
         kernel.umount(small)
 
