@@ -1,0 +1,48 @@
+"""``python -m benchmarks.figures``: writes aims and values of the newest stored run into docs/specification.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.report import RESULTS
+
+PAGE: Final = Path(__file__).parents[1] / "docs/specification.md"
+_TABLE: Final = re.compile(r"(\| what \| aim \| held by \| last run \|\n\| --- \| --- \| --- \| --- \|\n)(?:\|.*\n)*")
+
+
+def newest() -> dict[str, Any]:
+    """The newest stored run. Raises: FileNotFoundError: none is."""
+    stored = sorted(RESULTS.glob("*.json"))
+    if not stored:
+        raise FileNotFoundError("no run is stored: make bench")
+    report: dict[str, Any] = json.loads(stored[-1].read_text())
+    return report
+
+
+def rows(report: dict[str, Any]) -> list[str]:
+    """The table's rows."""
+    found = []
+    for name, outcome in report["benchmarks"].items():
+        for check in outcome["checks"]:
+            relation = "≤" if check["relation"] == "<=" else "≥"
+            aim = f"{relation} {check['aim']:g} {check['unit']}".strip()
+            value = f"{check['value']:.3g} {check['unit']}".strip()
+            holds = check["value"] <= check["aim"] if check["relation"] == "<=" else check["value"] >= check["aim"]
+            found.append(f"| {check['name']} | {aim} | `benchmarks/{_module(name)}.py` | {value}{'' if holds else ', missed'} |\n")
+    return found
+
+
+def _module(name: str) -> str:
+    return "execs" if name == "exec" else name
+
+
+def main() -> None:
+    page = PAGE.read_text()
+    PAGE.write_text(_TABLE.sub(lambda match: match[1] + "".join(rows(newest())), page, count=1))
+
+
+if __name__ == "__main__":
+    main()
