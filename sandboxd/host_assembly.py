@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -75,6 +76,7 @@ class HostAssembly:
         directory.mkdir(mode=0o700)
         network = f.network.attach(sandbox_id) if entry.network else None
         upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes)
+        _like_root_of(image.lowers[-1], upper.upper_dir)
         identity = _identity_layer(directory / "layer", entry, address=network.address if network else None, nameservers=f.nameservers)
         of_build = [settings.layer(release_of(entry.image))] if settings else []
         rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, *of_build, f.guest_layer, *reversed(image.lowers)], upper)
@@ -173,6 +175,13 @@ class HostAssembly:
         held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
         directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
+
+
+def _like_root_of(image: Path, upper: Path) -> None:
+    """Mode and owner of ``/`` are the upper directory's, whatever the layers below have."""
+    status = image.stat()
+    os.chown(upper, status.st_uid, status.st_gid)
+    upper.chmod(stat.S_IMODE(status.st_mode))
 
 
 def hostname(sandbox_id: SandboxId) -> str:

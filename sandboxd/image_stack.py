@@ -77,7 +77,14 @@ class ImageStacks:
 
 def layer_ref(layer: Layer) -> LayerRef:
     """As it travels."""
-    return LayerRef(layer_id=layer.layer_id, base=layer.base, digest=layer.digest, diff_id=layer.diff_id, size_bytes=layer.size_bytes)
+    return LayerRef(
+        layer_id=layer.layer_id,
+        base=layer.base,
+        digest=layer.digest,
+        diff_id=layer.diff_id,
+        size_bytes=layer.size_bytes,
+        foreign=layer.foreign,
+    )
 
 
 def release_of(image: Image) -> str:

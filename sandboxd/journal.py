@@ -48,6 +48,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     diff_id: str = ""
     size_bytes: int = 0
+    foreign: bool = False
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):

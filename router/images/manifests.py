@@ -21,7 +21,13 @@ def to_manifest(image: ImageRecord) -> image_pb2.ImageManifest:
 
 def to_layer_ref(layer: LayerRecord) -> image_pb2.LayerRef:
     """As it travels."""
-    return image_pb2.LayerRef(layer_id=layer.layer_id, digest=layer.digest, diff_id=layer.diff_id, size_bytes=layer.size_bytes)
+    return image_pb2.LayerRef(
+        layer_id=layer.layer_id,
+        digest=layer.digest,
+        diff_id=layer.diff_id,
+        size_bytes=layer.size_bytes,
+        foreign=layer.source == "registry",
+    )
 
 
 def config_of(image: ImageRecord) -> image_pb2.ImageConfig:

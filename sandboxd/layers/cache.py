@@ -27,7 +27,7 @@ from snapshots.digest import Digest, parse_digest
 from snapshots.layers.archives import pack_layer, unpack_archive
 from snapshots.layers.diff import Change, diff_layers
 from snapshots.layers.flatten import flatten_layers
-from snapshots.layers.limits import Expected
+from snapshots.layers.limits import OWN, Expected, Limits
 
 CHANGES_AT_ONCE: Final = 1000
 
@@ -150,7 +150,8 @@ class LayerCache:
         async with self._work(layer.layer_id, "partial") as work:
             upper = work / "upper"
             upper.mkdir(parents=True, mode=0o755)
-            await unpack_archive(self._blobs.fetch(digest), upper, expect=expect, devices=True)
+            limits = Limits() if layer.foreign else OWN
+            await unpack_archive(self._blobs.fetch(digest), upper, expect=expect, limits=limits, devices=not layer.foreign)
             _write(self._record(layer.layer_id), _Stored(digest, diff_id, layer.size_bytes))
             work.rename(self._place(layer.layer_id))
 

@@ -129,7 +129,12 @@ def layer_of(message: image_pb2.LayerRef, *, lowest: bool) -> Layer:
     elif not lowest or message.layer_id:
         raise InvalidError("A base can only be the lowest layer.")
     return Layer(
-        layer_id=message.layer_id, base=message.base, digest=message.digest, diff_id=message.diff_id, size_bytes=message.size_bytes
+        layer_id=message.layer_id,
+        base=message.base,
+        digest=message.digest,
+        diff_id=message.diff_id,
+        size_bytes=message.size_bytes,
+        foreign=message.foreign,
     )
 
 

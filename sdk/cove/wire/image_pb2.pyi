@@ -6,18 +6,20 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LayerRef(_message.Message):
-    __slots__ = ("layer_id", "base", "digest", "diff_id", "size_bytes")
+    __slots__ = ("layer_id", "base", "digest", "diff_id", "size_bytes", "foreign")
     LAYER_ID_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_FIELD_NUMBER: _ClassVar[int]
     layer_id: str
     base: str
     digest: str
     diff_id: str
     size_bytes: int
-    def __init__(self, layer_id: _Optional[str] = ..., base: _Optional[str] = ..., digest: _Optional[str] = ..., diff_id: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    foreign: bool
+    def __init__(self, layer_id: _Optional[str] = ..., base: _Optional[str] = ..., digest: _Optional[str] = ..., diff_id: _Optional[str] = ..., size_bytes: _Optional[int] = ..., foreign: bool = ...) -> None: ...
 
 class ImageConfig(_message.Message):
     __slots__ = ("env", "workdir", "user", "entrypoint", "cmd", "shell", "labels", "exposed_ports", "healthcheck")
