@@ -141,11 +141,12 @@ def _shifted(ignore: Ignore, root: Path, start: str) -> Ignore:
 class _Relative(type(Path())):  # type: ignore[misc]  # mypy knows no base that is computed; Path itself cannot be derived from in 3.11
     """A relative path that can nevertheless be looked at (``path.stat().st_size``), wherever the working directory is."""
 
-    _root: Path
+    context_root: Path | None = None
+    """Paths derived from this one have none."""
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Of the file below the root."""
-        return Path(self._root, self).stat(follow_symlinks=follow_symlinks)
+        return Path(self.context_root or "", self).stat(follow_symlinks=follow_symlinks)
 
 
 def resolving(ignore: Ignore, root: Path) -> Ignore:
@@ -155,7 +156,7 @@ def resolving(ignore: Ignore, root: Path) -> Ignore:
 
     def ignores(path: Path) -> bool:
         relative = _Relative(path)
-        relative._root = root
+        relative.context_root = root
         return bool(ignore(relative))
 
     return ignores

@@ -24,8 +24,7 @@ if fits python && python -m pip --version >/dev/null 2>&1; then exit 0; fi
 if ! complete; then
     if command -v apt-get >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update
-        apt-get install -y --no-install-recommends pythonVERSION pythonVERSION-venv ca-certificates || true
+        { apt-get update && apt-get install -y --no-install-recommends pythonVERSION pythonVERSION-venv ca-certificates; } || true
         rm -rf /var/lib/apt/lists/*
     elif command -v apk >/dev/null; then
         apk add --no-cache 'python3~VERSION' || true

@@ -80,6 +80,16 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def size(size_bytes: int) -> str:
+    """``size_bytes`` in the unit that suits it: ``12.5 MiB``."""
+    number, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if number < 1024:
+            break
+        number, unit = number / 1024, larger
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
 def when(at: float) -> float | None:
     """The Unix time ``at`` for JSON, where never is null."""
     return at or None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from cove.exception import CODES, Error
-from tests.support.fake_server.edge import check_bearer
+from cove.exception import CODES, DataLossError, Error
+from tests.support.fake_server.edge import check_bearer, check_client
 from tests.support.fake_server.files import failed
 from tests.support.fake_server.world import Sandbox, World
 
@@ -25,6 +26,39 @@ class BulkRoutes:
             path = f"/v1/sandboxes/{{sandbox_id}}/{kind}"
             application.router.add_get(path, getattr(self, f"get_{kind}"))
             application.router.add_put(path, getattr(self, f"put_{kind}"))
+
+        application.router.add_put("/v1/blobs/{digest}", self.put_blob)
+
+    async def put_blob(self, request: web.Request) -> web.Response:
+        """As the router takes it. Faults: a list of errors to answer with, or ``blob_cut``: connections cut in mid-body."""
+        images = self.world.images
+        self.world.count("put_blob")
+        check_client({name: request.headers.get(name, "") for name in ("cove-token-id", "cove-token-secret")})
+        images.at_once += 1
+        images.most_at_once = max(images.most_at_once, images.at_once)
+        try:
+            return await self._take_blob(request)
+        finally:
+            images.at_once -= 1
+
+    async def _take_blob(self, request: web.Request) -> web.Response:
+        for name in ("put_blob", "blob_cut"):
+            if self.world.fail_next.get(name):
+                error = self.world.fail_next[name].pop(0)
+                if name == "put_blob":
+                    raise error
+                await request.content.read(1000)
+                assert request.transport is not None
+                request.transport.abort()
+        if self.world.images.hold is not None:
+            await self.world.images.hold.wait()
+        content = await request.read()
+        assert request.content_length == len(content)
+        digest = bytes.fromhex(request.match_info["digest"].removeprefix("sha256:"))
+        if hashlib.sha256(content).digest() != digest:
+            raise DataLossError("The content has another digest.")
+        self.world.images.blobs[digest] = content
+        return web.json_response({})
 
     async def get_file(self, request: web.Request) -> web.StreamResponse:
         sandbox = self._sandbox(request, "get_file")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, data_pb2
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2
 
 TOKEN_ID: Final = "ak-test"
 TOKEN_SECRET: Final = "as-test"
@@ -114,6 +114,41 @@ class Sandbox:
         self.changed.tell()
 
 
+@dataclass
+class Images:
+    """Images, and the blobs that builds need.
+
+    Attributes:
+        logs: what every build tells.
+        fail_with: what every build ends with.
+        end_early: how many builds' streams end without an image, cleanly.
+        changes: what every question for differences is answered with.
+        at_once: uploads that run now; ``most_at_once``: the most that ever did.
+        hold: uploads wait for it.
+    """
+
+    known: dict[str, image_pb2.ImageInfo] = field(default_factory=dict)
+    builds: list[image_pb2.ImageBuildRequest] = field(default_factory=list)
+    logs: list[image_pb2.ImageBuildLog] = field(default_factory=list)
+    fail_with: Exception | None = None
+    end_early: int = 0
+    pushes: list[image_pb2.ImagePushRequest] = field(default_factory=list)
+    prunes: list[image_pb2.ImagePruneRequest] = field(default_factory=list)
+    snapshots: list[image_pb2.SandboxSnapshotFilesystemRequest] = field(default_factory=list)
+    by_key: dict[str, image_pb2.ImageInfo] = field(default_factory=dict)
+    changes: list[image_pb2.FileChange] = field(default_factory=list)
+    blobs: dict[bytes, bytes] = field(default_factory=dict)
+    at_once: int = 0
+    most_at_once: int = 0
+    hold: asyncio.Event | None = None
+
+    def add(self, source: str) -> image_pb2.ImageInfo:
+        """A new image."""
+        info = image_pb2.ImageInfo(image_id=new_id("im"), source=source, created_at=1.0, layers=2, size_bytes=3 * 2**20, stored=True)
+        self.known[info.image_id] = info
+        return info
+
+
 class World:
     """Everything that the fake knows.
 
@@ -140,6 +175,7 @@ class World:
         self.fail_next: dict[str, list[Exception]] = {}
         self.archive: bytes = b""  # what a GET of any archive answers
         self.uploaded: dict[str, bytes] = {}  # archives by path
+        self.images = Images()
         self._token = 0
         self._keys: dict[str, tuple[bytes, str]] = {}
 
