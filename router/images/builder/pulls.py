@@ -49,7 +49,7 @@ class Pulls:
         async with Network(self._settings) as network:
             credentials = await credentials_of(image, reference.registry, network)
             async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
-                say(f"=> FROM {reference}")
+                say(f"FROM {reference}")
                 resolved = await client.resolve(reference)
                 say(f"{reference} is {resolved.digest}, {len(resolved.layers)} layers, {resolved.size_bytes / 1e6:.1f} MB")
                 missing = [layer for layer in resolved.layers if not await self._store.has(Digest(layer.digest))]

@@ -53,7 +53,7 @@ class Steps:
 
     async def perform(self, instruction: model.Instruction) -> None:
         """Raises: RemoteError: a command failed. InvalidError, UnimplementedError: with the line. Other errors: the node."""
-        self._say(f"=> {instruction.original.strip().splitlines()[0][:200]}")
+        self._say(f"{instruction.original.strip().splitlines()[0][:200]}")
         instruction = self._scope.expanded(instruction)
         with at_line(instruction.line, instruction.original):
             if not configure(self.config, instruction):

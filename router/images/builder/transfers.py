@@ -6,6 +6,7 @@ import re
 import stat
 import tarfile
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
@@ -143,9 +144,11 @@ async def is_archive(item: Item) -> bool:
 
 
 async def _archive(placed: Sequence[Placed], items: Mapping[str, Item], owner: tuple[int, int], mode: int | None) -> AsyncIterator[bytes]:
+    now = int(time.time())
     for one in placed:
         member = tarfile.TarInfo(one.target.lstrip("/"))
         member.uid, member.gid = owner
+        member.mtime = now
         item = items.get(one.source)
         if not member.name:
             continue
