@@ -69,7 +69,7 @@ class Recipe:
         force_build: build all of it again each time.
     """
 
-    base: image_pb2.ImageDefinition
+    base: image_pb2.ImageDefinition = field(repr=False)  # it may have a secret
     steps: tuple[Step, ...] = ()
     force_build: bool = False
 

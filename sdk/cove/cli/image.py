@@ -129,7 +129,7 @@ def prune(
 
 
 def rm(images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Ids.")]) -> None:
-    """Remove images. One that a sandbox runs on, or that others are built on, stays; so do those that do not exist."""
+    """Remove images. One that cannot go, since a sandbox runs on it, does not keep the others."""
     failures = run(_rm(images))
     for failure in failures:
         typer.echo(f"Error: {failure}", err=True)

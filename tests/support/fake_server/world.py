@@ -193,9 +193,9 @@ class World:
         self.calls[method] += 1
         self._called.tell()
 
-    async def until_called(self, method: str) -> None:
-        """Return once ``method`` was called at least once."""
-        while not self.calls[method]:
+    async def until_called(self, method: str, times: int = 1) -> None:
+        """Return once ``method`` was called at least so often."""
+        while self.calls[method] < times:
             await self._called.wait()
 
     def access(self) -> common_pb2.Access:

@@ -126,6 +126,54 @@ def test_every_kind_of_member(generator: ModuleType) -> None:
     assert "from cove._async.things import Alias" in text
 
 
+PARTS = '''
+from __future__ import annotations
+from pathlib import Path
+from typing import TYPE_CHECKING
+from cove._async.base import Part
+if TYPE_CHECKING:
+    from cove._async.things import _Whole
+
+Names = list[str]
+
+class Reading(Part):
+    def read(self, path: Path, names: Names, **others: int) -> _Whole:
+        """From a part."""
+    def _hidden(self) -> None: ...
+
+class NoPart:
+    def not_this(self) -> None: ...
+'''
+
+WHOLE = '''
+"""Things."""
+from cove._async._reading import Reading
+from cove._async.base import Exposed
+
+class _Whole(Reading, Exposed):
+    """A whole."""
+    def own(self) -> int:
+        """Its own."""
+'''
+
+
+def test_a_face_has_the_methods_of_its_parts(generator: ModuleType) -> None:
+    from facade.parse import parse, parse_parts
+
+    parts = {part.name: part for part in parse_parts("_reading", PARTS)}
+    module = parse("things", WHOLE, parts)
+    text: str = generator.Renderer(module, {"_Whole": "things"}).source()
+    ast.parse(text)
+    assert "class Whole(Face):" in text
+    assert "def read(self, path: Path, names: Names, **others: int) -> Whole:" in text
+    assert "result: Whole = wrap(self._impl.read(path, names, **others))" in text
+    assert "from pathlib import Path" in text
+    assert "from cove._async._reading import Names" in text
+    assert "return self._impl.own()" in text
+    assert "_hidden" not in text
+    assert "not_this" not in text
+
+
 @pytest.mark.parametrize(
     "signature",
     [

@@ -67,6 +67,7 @@ def test_registries_get_the_secret(method: Callable[..., _Image], kind: str) -> 
     image = method("r/x:1", _Secret.from_dict({"A": "s3cret"}), setup_dockerfile_commands=["RUN a", 'SHELL ["/bin/bash", "-c"]'])
     definition = defined(image).definition
     assert definition.registry == image_pb2.RegistryImage(reference="r/x:1", kind=kind, secret={"A": "s3cret"})
+    assert "s3cret" not in repr(image._recipe)
     assert layers(image) == [["RUN a", 'SHELL ["/bin/bash", "-c"]']]
     with pytest.raises(InvalidError, match="gpu"):
         method("r/x:1", gpu="H100")
