@@ -64,7 +64,7 @@ async def collect(directory: Path, environ: Mapping[str, str] = os.environ) -> B
         "/etc/apt/apt.conf.d/90cove-build": image_recipe.machine_options(await _said("apt-config", "dump")),
     }
     env = {name: value for name in (*_PROXY_VARIABLES, *_PIP_VARIABLES) if (value := environ.get(name)) and _is_public(value)}
-    env |= {"PIP_CONFIG_FILE": f"{INSIDE}/pip.conf", "NPM_CONFIG_USERCONFIG": f"{INSIDE}/npmrc"}
+    env |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_CONFIG_FILE": f"{INSIDE}/pip.conf", "NPM_CONFIG_USERCONFIG": f"{INSIDE}/npmrc"}
     if Path(bundle).is_file():
         files[f"{INSIDE}/ca-certificates.crt"] = Path(bundle).read_text("utf-8", "replace")
         env |= dict.fromkeys(_CERTIFICATE_VARIABLES, f"{INSIDE}/ca-certificates.crt")
