@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.leaks import assert_holds
 from tests.support.live_cove import LiveCove
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
@@ -27,3 +28,4 @@ def test_it_runs(live: LiveCove, name: str) -> None:
     finished = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.splitlines()[-1] == LAST_LINES[name]
+    assert_holds(live)
