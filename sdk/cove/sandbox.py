@@ -210,7 +210,8 @@ class Sandbox(Face):
         """Create a sandbox for code that is not trusted. Returns once it is placed; it comes up meanwhile.
 
         Args:
-            args: command of the main process, run without a shell. Without one the sandbox stays up until it is terminated or times out.
+            args: command of the main process, run without a shell. Without one the image's own is run, and where there is none either the
+                sandbox stays up until it is terminated or times out.
             app: the App it belongs to.
             name: unique among the running sandboxes of the App; fewer than 64 characters.
             image: the file system to start with, built now if it was not; Debian with Python when left out.

@@ -20,31 +20,32 @@ class Hashes:
     """What files hash to, by path, size, time of change and inode."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[bytes, int]] = OrderedDict()
 
     def of(self, path: Path) -> tuple[bytes, int]:
         """Hash (32 bytes) and size in bytes of what is in the file now.
 
         Raises:  OSError: it cannot be read.
         """
+        known = self._kept.get(_key(path, path.stat()))
+        if known is not None:
+            return known
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
-            key = (str(path), before.st_size, before.st_mtime_ns, before.st_ino)
-            known = self._kept.get(key)
-            if known is not None:
-                return known, before.st_size
-            found = hashlib.file_digest(file, "sha256").digest()
-            size_bytes = file.tell()
+            found = hashlib.file_digest(file, "sha256").digest(), file.tell()
             after = os.fstat(file.fileno())
-        still = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-        if still and time.time_ns() - after.st_mtime_ns > RECENT_NS:
-            self._keep(key, found)
-        return found, size_bytes
+        if _key(path, after) == _key(path, before) and time.time_ns() - after.st_mtime_ns > RECENT_NS:
+            self._keep(_key(path, after), found)
+        return found
 
-    def _keep(self, key: _Key, found: bytes) -> None:
+    def _keep(self, key: _Key, found: tuple[bytes, int]) -> None:
         self._kept[key] = found
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)
+
+
+def _key(path: Path, found: os.stat_result) -> _Key:
+    return str(path), found.st_size, found.st_mtime_ns, found.st_ino
 
 
 HASHES: Final = Hashes()

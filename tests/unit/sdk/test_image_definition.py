@@ -515,7 +515,7 @@ def test_hashes_follow_the_files(tmp_path: Path) -> None:
     os.utime(file, ns=(0, 0))
     assert hashes.of(file) == (hashlib.sha256(b"2").digest(), 1)
     (key,) = hashes._kept
-    hashes._kept[key] = b"kept"
+    hashes._kept[key] = b"kept", 1
     assert hashes.of(file)[0] == b"kept"
     os.utime(file, ns=(0, 1))
     assert hashes.of(file)[0] == hashlib.sha256(b"2").digest()
