@@ -34,7 +34,8 @@ class Stage:
         self.raw = raw
         self.directory = directory
         self.quick = quick
-        self._app = cove.App.lookup("benchmarks", create_if_missing=True)
+        self.app = cove.App.lookup("benchmarks", create_if_missing=True)
+        self.router_log = live.log("router")
         self._cgroups = Cgroups(find_hierarchies(kernel.mounts()), instance=f"cove-{live.instance}", node_memory_bytes=0)
 
     @classmethod
@@ -57,7 +58,7 @@ class Stage:
 
     def create(self, *command: str, **options: Any) -> cove.Sandbox:
         options.setdefault("block_network", True)
-        return cove.Sandbox.create(*command, app=self._app, timeout=LIFETIME_S, **options)
+        return cove.Sandbox.create(*command, app=self.app, timeout=LIFETIME_S, **options)
 
     @contextlib.contextmanager
     def sandbox(self) -> Iterator[cove.Sandbox]:
