@@ -1,4 +1,7 @@
-"""Local files for a step's context: single ones, trees, and those that a Dockerfile names. Synchronous, for threads."""
+"""Local files for a step's context: single ones, trees, and those that a Dockerfile names. Synchronous, for threads.
+
+What looks at directories is loaded on first use: every program that makes a sandbox imports this module, and few copy anything.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,24 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cove._context_files import ContextFile, Ignore, walk_directory
 from cove._image.recipe import LocalFile
-from cove.dockerfile.copy_rules import WHOLE_CONTEXT, FileKind
 from cove.dockerfile.globs import has_magic
-from cove.dockerfile.selection import Selection
 from cove.exception import InvalidError, NotFoundError
 from cove.file_pattern_matcher import AbstractPatternMatcher, FilePatternMatcher
 
+if TYPE_CHECKING:
+    from cove._context_files import ContextFile
+
+Ignore = Callable[[Path], bool]
+"""Says of a relative path whether to leave it out."""
+
 IgnoreArgument = Sequence[str] | Callable[[Path], bool]
 """What users pass as ``ignore=``: patterns as in ``.dockerignore``, or a predicate over relative paths."""
+
+WHOLE: Final = "."
+"""The source that is all of a context."""
 
 NOTHING_IGNORED: Final = FilePatternMatcher()
 
@@ -52,7 +61,7 @@ def file(path: str, local: Path) -> LocalFile:
         raise NotFoundError(f"{local} cannot be added: {error.strerror}.", remedy="Check the path.") from error
     if not stat.S_ISREG(found.st_mode):
         raise InvalidError(f"{local} is not a regular file.", remedy="Directories are added with add_local_dir.")
-    return LocalFile(path, local, FileKind.FILE, stat.S_IMODE(found.st_mode))
+    return LocalFile(path, local, found.st_mode)
 
 
 def tree(path: str, root: Path, ignore: Ignore) -> list[LocalFile]:
@@ -62,14 +71,18 @@ def tree(path: str, root: Path, ignore: Ignore) -> list[LocalFile]:
         NotFoundError: there is no such directory.
         InvalidError: something in it cannot be read.
     """
+    from cove._context_files import walk_directory
+
     if not root.is_dir():
         raise NotFoundError(f"{root} is not a directory.", remedy="Check the path; single files are added with add_local_file.")
-    top = LocalFile(path, root, FileKind.DIRECTORY, stat.S_IMODE(root.stat().st_mode))
+    top = LocalFile(path, root, root.stat().st_mode)
     return [top, *(_placed(found, f"{path}/{found.path}", root) for found in walk_directory(root, resolving(ignore, root)))]
 
 
 def selected(root: Path, sources: Iterable[str], ignore: Ignore) -> list[LocalFile]:
     """What the ``sources`` of a plan mean below ``root``, sorted. Only directories that can have some of it are looked into."""
+    from cove.dockerfile.selection import Selection
+
     wanted = set(sources)
     selection = Selection(wanted)
     found: dict[str, LocalFile] = {}
@@ -87,37 +100,39 @@ def _literal_part(source: str) -> str:
         if has_magic(part):
             break
         literal.append(part)
-    return "/".join(literal) or WHOLE_CONTEXT
+    return "/".join(literal) or WHOLE
 
 
 def _below(root: Path, start: str, ignore: Ignore) -> Iterator[LocalFile]:
     """``start`` itself, and everything in it if it is a directory, as far as it is not ignored. Nothing if it does not exist."""
-    here = root if start == WHOLE_CONTEXT else root / start
+    from cove._context_files import walk_directory
+
+    here = root if start == WHOLE else root / start
     try:
         found = here.lstat()
     except OSError:
         return  # the builder tells which source there is none of, with the line
-    mode = stat.S_IMODE(found.st_mode)
-    ignored = start != WHOLE_CONTEXT and resolving(ignore, root)(Path(start))
+    ignored = start != WHOLE and resolving(ignore, root)(Path(start))
     if stat.S_ISDIR(found.st_mode):
         inside = [_placed(item, _joined(start, item.path), here) for item in walk_directory(here, _shifted(ignore, root, start))]
-        if start != WHOLE_CONTEXT and (inside or not ignored):
-            yield LocalFile(start, here, FileKind.DIRECTORY, mode)
+        if start != WHOLE and (inside or not ignored):
+            yield LocalFile(start, here, found.st_mode)
         yield from inside
     elif ignored:
         return
     elif stat.S_ISLNK(found.st_mode):
-        yield LocalFile(start, here, FileKind.LINK, mode, os.fspath(here.readlink()))
+        yield LocalFile(start, here, found.st_mode, os.fspath(here.readlink()))
     elif stat.S_ISREG(found.st_mode):
-        yield LocalFile(start, here, FileKind.FILE, mode)
+        yield LocalFile(start, here, found.st_mode)
 
 
 def _placed(found: ContextFile, path: str, root: Path) -> LocalFile:
-    return LocalFile(path, root / found.path, found.kind, found.mode, found.link_target or "")
+    kind = {"file": stat.S_IFREG, "directory": stat.S_IFDIR, "link": stat.S_IFLNK}[found.kind]
+    return LocalFile(path, root / found.path, kind | found.mode, found.link_target or "")
 
 
 def _joined(start: str, path: str) -> str:
-    return path if start == WHOLE_CONTEXT else f"{start}/{path}"
+    return path if start == WHOLE else f"{start}/{path}"
 
 
 class _Shifted(AbstractPatternMatcher):

@@ -10,14 +10,11 @@ from typing import Final
 
 from cove._image.hashes import HASHES, Hashes
 from cove._image.recipe import Draft, LocalFile, Recipe, Step
-from cove.dockerfile.copy_rules import FileKind
 from cove.exception import InvalidError, RequestSizeError
 from cove.wire import image_pb2
 
 MAX_DEFINITION_BYTES: Final = 15 * 2**20
 """A message can have 16 MiB. Some 150,000 files fit."""
-
-_TYPE_BITS: Final = {FileKind.FILE: stat.S_IFREG, FileKind.DIRECTORY: stat.S_IFDIR, FileKind.LINK: stat.S_IFLNK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +70,10 @@ def _layer(step: Step, draft: Draft, blobs: dict[bytes, LocalBlob], hashes: Hash
 
 
 def _context_file(file: LocalFile, blobs: dict[bytes, LocalBlob], hashes: Hashes) -> image_pb2.ContextFile:
-    found = image_pb2.ContextFile(path=file.path.encode(), mode=file.mode | _TYPE_BITS[file.kind])
-    if file.kind is FileKind.LINK:
+    found = image_pb2.ContextFile(path=file.path.encode(), mode=file.mode)
+    if stat.S_ISLNK(file.mode):
         found.link_target = file.link_target.encode("utf-8", "surrogateescape")
-    elif file.kind is FileKind.FILE:
+    elif stat.S_ISREG(file.mode):
         try:
             found.sha256, found.size_bytes = hashes.of(file.local)
         except OSError as error:

@@ -1,4 +1,7 @@
-"""Steps of Dockerfile text: a whole file, or instructions on top of an image. The context has the files that they copy, and no others."""
+"""Steps of Dockerfile text: a whole file, or instructions on top of an image. The context has the files that they copy, and no others.
+
+The parser is loaded on first use: every program that makes a sandbox imports this module, and few have Dockerfiles.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cove._context_files import Ignore
 from cove._image import context
+from cove._image.context import Ignore
 from cove._image.recipe import Draft, LocalFile
-from cove.dockerfile import parse_commands, parse_dockerfile, stages_of_commands
-from cove.dockerfile.copy_rules import context_path
-from cove.dockerfile.plan import Plan, make_plan
-from cove.dockerfile.scope import platform_args
 from cove.exception import InvalidError, NotFoundError, RequestSizeError
 from cove.file_pattern_matcher import FilePatternMatcher
+
+if TYPE_CHECKING:
+    from cove.dockerfile.plan import Plan
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 AUTO_DOCKERIGNORE: Final = FilePatternMatcher()
@@ -54,6 +56,8 @@ class Context:
 
     def files(self, plan: Plan, *, dockerfile: Path | None) -> tuple[LocalFile, ...]:
         """What ``plan`` copies."""
+        from cove.dockerfile.copy_rules import context_path
+
         ignore = self.ignore if self.ignore is not None else _ignore_file(self.root, dockerfile)
         found = {one.path: one for one in context.selected(self.root, plan.sources, ignore)}
         for path, local in self.extra.items():
@@ -67,6 +71,10 @@ def commands(lines: Sequence[str], where: Context) -> Draft:
 
     Raises:  InvalidError, UnimplementedError: what they say is wrong, or not supported; names the line.
     """
+    from cove.dockerfile import parse_commands, stages_of_commands
+    from cove.dockerfile.plan import make_plan
+    from cove.dockerfile.scope import platform_args
+
     plan = make_plan(stages_of_commands(parse_commands(lines)), build_args=platform_args())
     return Draft(tuple(lines), where.files(plan, dockerfile=None))
 
@@ -80,6 +88,10 @@ def whole_file(path: Path, where: Context, *, build_args: Mapping[str, str], tar
         NotFoundError: there is no such file.
         InvalidError, UnimplementedError: as :func:`commands`.
     """
+    from cove.dockerfile import parse_dockerfile
+    from cove.dockerfile.plan import make_plan
+    from cove.dockerfile.scope import platform_args
+
     text = _read(path) if target is None else _ending_with(_read(path), target)
     plan = make_plan(parse_dockerfile(text), build_args={**platform_args(), **build_args})
     return Draft((text,), where.files(plan, dockerfile=path), dict(build_args))
@@ -97,6 +109,8 @@ def check_build_args(build_args: Mapping[str, str]) -> dict[str, str]:
 
 def _ending_with(text: str, target: str) -> str:
     """``text`` with a last stage that is ``target``: the last one is what is built."""
+    from cove.dockerfile import parse_dockerfile
+
     name = target.lower()
     stages = parse_dockerfile(text).stages
     if not _STAGE_NAME.fullmatch(name) or name not in [stage.name for stage in stages]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from cove._context_files import Ignore
 from cove._image import context, text
+from cove._image.context import Ignore
 from cove._image.recipe import Draft
 from cove.exception import InvalidError, ModuleNotMountable
 from cove.file_pattern_matcher import AbstractPatternMatcher, FilePatternMatcher

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cove.dockerfile.copy_rules import FileKind
 from cove.exception import InvalidError
 from cove.wire import image_pb2
 
@@ -18,13 +17,12 @@ class LocalFile:
     Attributes:
         path: in the context: relative, with slashes.
         local: where it is here.
-        mode: permissions.
+        mode: type (regular file, directory or symbolic link) and permissions, as ``os.lstat`` has them.
         link_target: where a symbolic link leads.
     """
 
     path: str
     local: Path
-    kind: FileKind
     mode: int
     link_target: str = ""
 

@@ -82,6 +82,8 @@ async def _attempt(connection: Connection, blob: LocalBlob) -> Error | None:
         if body.error is not None:
             raise body.error from None
         return ConnectionError(f"An upload broke off: {type(broken).__name__}.", remedy="Check the network to the server.")
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as wrong:
+        raise InvalidError("The router's HTTP address is not a URL.", remedy="Set COVE_SERVER_HTTP_URL to http://host:port.") from wrong
     except Error as refused:
         if body.error is not None or not refused.retryable:
             raise body.error or refused from None

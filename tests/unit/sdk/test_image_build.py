@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,17 +210,13 @@ async def test_no_memory_for_whole_files(client: _Client, world: World, tmp_path
     assert reads == [1000, 1000, 500]
 
 
-async def test_without_an_http_address_it_says_what_to_set(server: FakeServer, tmp_path: Path) -> None:
-    server.http_port = 0
-    client = client_of(server)
-    client.connection.server = type(client.connection.server)(
-        address=server.address, token_id=client.connection.server.token_id, token_secret=client.connection.server.token_secret
-    )
+@pytest.mark.parametrize("url", ["", "localhost:1", "http://", "nonsense"])
+async def test_without_an_http_address_it_says_what_to_set(client: _Client, tmp_path: Path, url: str) -> None:
+    client.connection.server = replace(client.connection.server, http_url=url)
     (tmp_path / "x").touch()
     with pytest.raises(InvalidError, match="COVE_SERVER_HTTP_URL"):
         await blobs.upload_missing(client.connection, [blob_of(tmp_path / "x")])
     assert await blobs.upload_missing(client.connection, []) == 0
-    await client.close()
 
 
 async def test_many_hashes_are_asked_for_in_parts(client: _Client, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
