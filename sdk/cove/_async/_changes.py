@@ -25,7 +25,7 @@ async def collect(connection: Connection, method: Streamed[Q, image_pb2.FileChan
     stream = Stream(connection.control, method, begin)
     try:
         while (part := await stream.read()) is not None:
-            found += [FileChange(os.fsdecode(change.path), change.kind) for change in part.changes]
+            found += [FileChange(os.fsdecode(b"/" + change.path.lstrip(b"/")), change.kind) for change in part.changes]
     finally:
         stream.cancel()
     return found

@@ -18,6 +18,9 @@ from cove._async.secret import _Secret
 from cove._image.definition import Defined, define
 from cove._image.hashes import Hashes
 from cove.dockerfile import parse_commands, parse_dockerfile
+from cove.dockerfile.copy_rules import Entry, FileKind, place
+from cove.dockerfile.model import Copy
+from cove.dockerfile.scope import Scope
 from cove.exception import InvalidError, ModuleNotMountable, NotFoundError, RequestSizeError, UnimplementedError
 from cove.wire import image_pb2
 
@@ -414,6 +417,33 @@ def test_python_source(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_modules_that_cannot_be_added(name: str) -> None:
     with pytest.raises(ModuleNotMountable):
         defined(BASE.add_local_python_source(name))
+
+
+def copied(image: _Image) -> dict[str, str]:
+    """Where the last layer's COPYs put things, by the builder's rules: target to path in the context."""
+    layer, kinds = last(image), {stat.S_IFREG: FileKind.FILE, stat.S_IFDIR: FileKind.DIRECTORY, stat.S_IFLNK: FileKind.LINK}
+    entries = [Entry(file.path.decode(), kinds[stat.S_IFMT(file.mode)], file.link_target.decode()) for file in layer.context]
+    found: dict[str, str] = {}
+    for instruction in parse_commands(list(layer.commands)):
+        if isinstance(instruction, Copy):
+            expanded = Scope(env={"x": "wrong"}).expanded(instruction)
+            placed = place(expanded, entries, workdir="/w", is_directory=lambda path: path in ("/", "/root", "/opt"))
+            found |= {one.target: one.source for one in placed}
+    return found
+
+
+def test_files_arrive_where_they_shall(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(here))
+    write(here, run_sh="", t__a="", t__sub__b="", imgplace____init___py="", r_txt="x")
+    (here / "imgplace/__init__.py").touch()
+    (here / "t/link").symlink_to("a")
+    assert copied(BASE.add_local_file("run.sh", "/opt/")) == {"/opt/run.sh": "file"}
+    assert copied(BASE.add_local_file("run.sh", "/opt/$x 'y' \\*[z]")) == {"/opt/$x 'y' \\*[z]": "file"}
+    tree = {"/data/a": "tree/a", "/data/link": "tree/link", "/data/sub": "tree/sub", "/data/sub/b": "tree/sub/b"}
+    assert copied(BASE.add_local_dir("t", "/data")).items() >= tree.items()
+    assert copied(BASE.add_local_dir("t", "/")).items() >= {"/a": "tree/a", "/sub/b": "tree/sub/b"}.items()
+    assert copied(BASE.add_local_python_source("imgplace"))["/root/imgplace/__init__.py"] == "module0.0/__init__.py"
+    assert copied(BASE.pip_install_from_requirements("r.txt")) == {"/.cove/requirements.txt": "requirements.txt"}
 
 
 def test_nothing_can_follow_files_that_come_last(here: Path) -> None:
