@@ -28,7 +28,7 @@ MAX_VALUE_BYTES: Final = 128 * 1024
 SHA256_BYTES: Final = 32
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
-_PYTHON: Final = re.compile(r"3\.\d{1,2}")
+_PYTHON: Final = re.compile(r"3\.[0-9]{1,2}")
 _KINDS: Final = frozenset({"", "ecr", "gcp"})
 
 
@@ -54,12 +54,16 @@ def _check_base(definition: image_pb2.ImageDefinition) -> None:
             raise InvalidError(f"{definition.registry.kind[:80]!r} is no kind of registry.")
         case "image_id" if not is_id(definition.image_id, "im"):
             raise InvalidError(f"{definition.image_id[:80]!r} is not an image id.", remedy="Image ids begin with im-.")
-        case "rootfs_path" if not definition.rootfs_path.startswith("/") or ".." in definition.rootfs_path.split("/"):
+        case "rootfs_path" if not _is_plain_path(definition.rootfs_path):
             raise InvalidError(
                 "The rootfs tarball's path is not absolute.", remedy="Name it by its absolute path on the node, without '..'."
             )
         case None if not definition.layers:
             raise InvalidError("The image is defined by nothing.", remedy="Begin with Image.debian_slim() or another base.")
+
+
+def _is_plain_path(path: str) -> bool:
+    return path.startswith("/") and path.isprintable() and ".." not in path.split("/") and len(path.encode()) <= MAX_PATH_BYTES
 
 
 def _check_layer(number: int, layer: image_pb2.ImageLayer) -> None:

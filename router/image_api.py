@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from cove.exception import InvalidError
+from cove.exception import InvalidError, ResourceExhaustedError
 from cove.wire import image_pb2, node_pb2
 from router.auth import Caller
 from router.grpc_edge import Method
@@ -48,12 +48,12 @@ class ImageApi:
         return {
             "SandboxSnapshotFilesystem": self.snapshot_filesystem,
             "SandboxDiff": self.sandbox_diff,
-            "ImageBuild": self.build,
+            "ImageBuild": self._builds.build,
             "ImageGet": self.get,
             "ImageList": self.list_,
             "ImageDelete": self.delete,
             "ImagePrune": self.prune,
-            "ImagePush": self.push,
+            "ImagePush": self._pushes.push,
             "ImageDiff": self.diff,
             "BlobsMissing": self.blobs_missing,
         }
@@ -66,10 +66,6 @@ class ImageApi:
         node = self._nodes.get(record.node_id)
         async for changes in self._client.diff(node, node_pb2.NodeDiffRequest(sandbox_id=record.sandbox_id)):
             yield changes
-
-    async def build(self, caller: Caller, request: image_pb2.ImageBuildRequest) -> AsyncIterator[image_pb2.ImageBuildEvent]:
-        async for event in self._builds.build(caller, request):
-            yield event
 
     async def get(self, caller: Caller, request: image_pb2.ImageGetRequest) -> image_pb2.ImageInfo:
         return to_image_info(await self._catalogue.get(caller.workspace, request.image_id))
@@ -92,18 +88,18 @@ class ImageApi:
         pruned = await self._keeper.collect(older_than_s=request.older_than_s, dry_run=request.dry_run)
         return image_pb2.ImagePruneResponse(image_ids=[image.image_id for image in images], blobs=pruned.blobs, bytes=pruned.size_bytes)
 
-    async def push(self, caller: Caller, request: image_pb2.ImagePushRequest) -> AsyncIterator[image_pb2.ImagePushEvent]:
-        async for event in self._pushes.push(caller, request):
-            yield event
-
     async def diff(self, caller: Caller, request: image_pb2.ImageDiffRequest) -> AsyncIterator[image_pb2.FileChanges]:
         old = await self._catalogue.get(caller.workspace, request.old_image_id)
         new = await self._catalogue.get(caller.workspace, request.new_image_id)
         bound = only_node(old.layers) or only_node(new.layers)
+        if only_node(new.layers) not in (None, bound):  # each is on a node of its own: one has to come to the other
+            for layer in new.layers:
+                await self._keeper.store_layer(layer)
+            new = await self._catalogue.get(caller.workspace, request.new_image_id)
         healthy = [node for node in self._nodes.list_() if self._nodes.health(node) != "unreachable"]
         node = self._nodes.get(bound) if bound else next(iter(healthy), None)
         if node is None:
-            raise InvalidError("No node is there to look at the images.", remedy="Try again when one has joined.")
+            raise ResourceExhaustedError("No node is there to look at the images.", remedy="Try again when one has joined.")
         async for changes in self._client.diff(node, node_pb2.NodeDiffRequest(old=to_manifest(old), new=to_manifest(new))):
             yield changes
 

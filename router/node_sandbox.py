@@ -51,7 +51,19 @@ class NodeSandbox:
 
     async def output(self, exec_id: str, fd: int) -> AsyncIterator[bytes]:
         """What a process writes, as it comes, to its end. Raises: cove.exception.Error."""
-        request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, follow=True)
+        offset, ended = 0, False
+        while not ended:
+            before = offset
+            async for chunk in self._output_from(exec_id, fd, offset):
+                offset, ended = chunk.offset + len(chunk.data), chunk.eof
+                if chunk.data:
+                    yield chunk.data
+            if not ended and offset == before:
+                raise ConnectionError("The build's node broke off a command's output.", remedy="Build again.")
+
+    async def _output_from(self, exec_id: str, fd: int, offset: int) -> AsyncIterator[data_pb2.OutputChunk]:
+        """One stream; a last chunk without ``eof`` says that it was cut."""
+        request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, offset=offset, follow=True)
         stub: Any = self._channel.unary_stream(
             "/cove.v1.DataPlane/ProcessOutput",
             request_serializer=data_pb2.ProcessOutputRequest.SerializeToString,
@@ -59,8 +71,7 @@ class NodeSandbox:
         )
         try:
             async for chunk in stub(request, metadata=self._metadata()):
-                if chunk.data:
-                    yield chunk.data
+                yield chunk
         except grpc.RpcError as error:
             raise decode(error) from error
 

@@ -57,7 +57,15 @@ def assemble_images(
     keeper = Storekeeper(db, nodes, client, store, clock=clock)
     snapshots = Snapshots(db, nodes, client, finisher, keeper, clock=clock)
     workshops = Workshops(
-        db, nodes, client, creation, snapshots, environment=settings.environment, timeout_s=settings.build_timeout_s, clock=clock
+        db,
+        nodes,
+        client,
+        creation,
+        snapshots,
+        finisher,
+        environment=settings.environment,
+        timeout_s=settings.build_timeout_s,
+        clock=clock,
     )
     pulls = Pulls(db, store, settings.registry, clock=clock)
     builder = Builder(db, store, catalogue, workshops, pulls, clock=clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 import structlog
@@ -30,7 +30,8 @@ KEPT_BYTES: Final = 8 * 2**20
 class _Running:
     """One build. ``events`` are numbered from ``dropped`` on."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: tuple[object, ...]) -> None:
+        self.name = name
         self.events: deque[image_pb2.ImageBuildLog] = deque()
         self.dropped = 0
         self._bytes = 0
@@ -58,18 +59,19 @@ class Builds:
     def __init__(self, db: Database, builder: Builder) -> None:
         self._db, self._builder = db, builder
         self._running: dict[tuple[object, ...], _Running] = {}
+        self._tasks: set[asyncio.Task[ImageRecord]] = set()
+        """All that have not ended, those that nobody waits for any more included."""
 
     async def __aenter__(self) -> Builds:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        tasks = [running.task for running in self._running.values() if running.task is not None]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    async def build(self, caller: Caller, request: image_pb2.ImageBuildRequest) -> AsyncIterator[image_pb2.ImageBuildEvent]:
+    async def build(self, caller: Caller, request: image_pb2.ImageBuildRequest) -> AsyncGenerator[image_pb2.ImageBuildEvent, None]:
         """The build's log as it goes, then the image.
 
         Raises:  InvalidError: the definition. RemoteError: a command failed. NotFoundError: the App, or what the definition names.
@@ -94,6 +96,7 @@ class Builds:
         finally:
             running.callers -= 1
             if not running.callers and running.task is not None:
+                self._forget(running)  # who comes from now on needs a build that goes on
                 running.task.cancel()  # a no-op when it is done
 
     def _join(self, caller: Caller, request: image_pb2.ImageBuildRequest) -> _Running:
@@ -104,17 +107,28 @@ class Builds:
         name = (caller.workspace, keys_of(definition)[-1], request.force_build, request.ignore_cache, forced, secrets)
         running = self._running.get(name)
         if running is None:
-            running = self._running[name] = _Running()
-            running.task = asyncio.create_task(self._run(caller, request, running, name), name="image build")
+            running = self._running[name] = _Running(name)
+            running.task = asyncio.create_task(self._run(caller, request, running), name="image build")
+            self._tasks.add(running.task)
+            running.task.add_done_callback(self._ended)
         return running
 
-    async def _run(self, caller: Caller, request: image_pb2.ImageBuildRequest, running: _Running, name: tuple[object, ...]) -> ImageRecord:
+    def _ended(self, task: asyncio.Task[ImageRecord]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: the callers may have gone
+
+    def _forget(self, running: _Running) -> None:
+        if self._running.get(running.name) is running:
+            del self._running[running.name]
+
+    async def _run(self, caller: Caller, request: image_pb2.ImageBuildRequest, running: _Running) -> ImageRecord:
         try:
             return await self._builder.build(caller, request, running.emit)
         except ExceptionGroup as group:
             raise _first(group) from group
         finally:
-            del self._running[name]
+            self._forget(running)
             running.wake()
 
     async def _log_of(self, running: _Running) -> AsyncIterator[image_pb2.ImageBuildLog]:

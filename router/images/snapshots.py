@@ -1,7 +1,9 @@
 """Filesystem snapshots: a saga of one call to the node and one durable write.
 
-The layer's id follows from the request, so the node, asked again, answers with the layer that it has; the image's key does the same for
-the write. A router killed in between leaves a layer that no image has, which the storekeeper's audit removes.
+The ids follow from the request, so the node, asked again, answers with the layer that it has; the image's key does the same for the
+write. A router killed in between leaves a layer that no image has, which the storekeeper's audit removes.
+
+Layers of builds get new ids: their keys are the same in every workspace and for every attempt, but what came of them is not.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from typing import Final
 import structlog
 
 from cove.exception import ConflictError, NotFoundError
-from cove.types import ImageId, SandboxId, derived_id
+from cove.types import ImageId, SandboxId, derived_id, new_id
 from cove.wire import image_pb2, node_pb2
+from policies.limits import out_of_range
 from policies.names import check_idempotency_key
 from router.auth import Caller
 from router.db.protocol import Database
@@ -43,7 +46,7 @@ class Snapshots:
         """The image of a running sandbox's files as they are now; with the same key, the one that came of the first request.
 
         Raises:
-            NotFoundError: no such sandbox. ConflictError: it does not run.
+            InvalidError: the key or the time-out. NotFoundError: no such sandbox. ConflictError: it does not run.
             ConnectionError, InternalFailure: the node did not answer in time; asking again with the same key can help.
         """
         idempotency_key = check_idempotency_key(request.idempotency_key)
@@ -55,7 +58,9 @@ class Snapshots:
             return known
         if not record.is_live:
             raise ConflictError("The sandbox has ended.", code="sandbox_ended", remedy="Snapshots are taken of running sandboxes.")
-        timeout_s = min(request.timeout_s or DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S)
+        if not 0 <= request.timeout_s <= MAX_TIMEOUT_S:  # NaN is out of range too
+            raise out_of_range("timeout_s", request.timeout_s, 0, MAX_TIMEOUT_S)
+        timeout_s = request.timeout_s or DEFAULT_TIMEOUT_S
         return await self._finisher.finish(self.make(record, key, source="snapshot", timeout_s=timeout_s))
 
     async def make(
@@ -69,16 +74,17 @@ class Snapshots:
         config: image_pb2.ImageConfig | None = None,
         replace: bool = False,
     ) -> ImageRecord:
-        """Make the sandbox's files an image under ``key``.
+        """Make the sandbox's files an image under ``key``; empty: none.
 
-        Args:    config: of the image; the one that the sandbox started with when left out.
+        Args:    source: ``snapshot`` or ``build``.
+                 config: of the image; the one that the sandbox started with when left out.
                  replace: let the key name this image, whatever it named before.
         """
         began = self._clock()
         base, layers, inherited = await self._parent(record)
         count = to_merge(layers) if source == "snapshot" else 0
         kept, merged = layers[: len(layers) - count], layers[len(layers) - count :]
-        layer_id = derived_id("ly", key) if not replace else derived_id("ly", key, str(began).encode())
+        layer_id = derived_id("ly", key) if source == "snapshot" else new_id("ly")
         node = self._nodes.get(record.node_id)
         message = node_pb2.LayerSnapshotRequest(
             sandbox_id=record.sandbox_id, layer_id=layer_id, merge_layer_ids=[layer.layer_id for layer in merged]
@@ -86,7 +92,7 @@ class Snapshots:
         answer = await self._client.take_layer(node, message, timeout_s=timeout_s)
         layer = LayerRecord(layer_id=layer_id, source=source, node_id=node.node_id, created_at=began)
         image = ImageRecord(
-            image_id=ImageId(derived_id("im", key, layer_id.encode())),
+            image_id=ImageId(derived_id("im", layer_id.encode())),
             workspace=record.workspace,
             source=source,
             description=description or f"files of {record.sandbox_id}",

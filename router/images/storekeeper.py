@@ -18,7 +18,7 @@ from router.db.records import LayerRecord
 from router.images.manifests import to_layer_ref
 from router.node_client import NodeClient
 from router.nodes import Node, NodeTable
-from snapshots.digest import Digest
+from snapshots.digest import Digest, parse_digest
 from snapshots.gc import Report, collect
 from snapshots.lease import Leases
 from snapshots.store import Store
@@ -33,6 +33,9 @@ AT_ONCE: Final = 2
 
 STORE_TIMEOUT_S: Final = 3600.0
 ROUND_LIMIT: Final = 100
+KNOWN_LIMIT: Final = 10_000
+"""Layers looked through for those that can be stored now: many may wait for a node that is away."""
+
 AUDIT_S: Final = 600.0
 """A layer on a node that no record knows in two looks so far apart is left over from a snapshot that was cut short."""
 
@@ -53,6 +56,8 @@ class Storekeeper:
         self._news = asyncio.Event()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._unknown: set[tuple[NodeId, str]] = set()
+        self._failed: set[str] = set()
+        """Layers that could not be stored last time: others come first."""
         self._audited_at = clock()
 
     def wake(self) -> None:
@@ -77,12 +82,16 @@ class Storekeeper:
     async def store_layer(self, layer: LayerRecord) -> LayerRecord:
         """Have the layer's node bring it to the store, now.
 
-        Raises:  NotFoundError: the node lost it. ConnectionError, ResourceExhaustedError: trying again can help.
+        Raises:
+            NotFoundError: the node lost it. InvalidError: it says nonsense.
+            ConnectionError, ResourceExhaustedError: trying again can help.
         """
         if layer.digest:
             return layer
         async with self._slots:
             told = await self._client.store_layer(self._nodes.get(layer.node_id), to_layer_ref(layer), timeout_s=STORE_TIMEOUT_S)
+        for digest in (told.digest, told.diff_id):
+            parse_digest(digest)
         await self._db.images.layer_stored(layer.layer_id, digest=told.digest, diff_id=told.diff_id, size_bytes=told.size_bytes)
         log.info("layer stored", layer=layer.layer_id, node=layer.node_id, size_bytes=told.size_bytes)
         return msgspec.structs.replace(layer, digest=told.digest, diff_id=told.diff_id, size_bytes=told.size_bytes)
@@ -115,16 +124,18 @@ class Storekeeper:
         return Pruned(len(unused) if dry_run else removed, report.removed, report.removed_bytes)
 
     async def _store_all(self) -> None:
-        layers = await self._db.images.unstored_layers(ROUND_LIMIT)
+        layers = [layer for layer in await self._db.images.unstored_layers(KNOWN_LIMIT) if self._reachable(layer.node_id)]
+        self._failed &= {layer.layer_id for layer in layers}
+        layers.sort(key=lambda layer: layer.layer_id in self._failed)
         async with asyncio.TaskGroup() as group:
-            for layer in layers:
-                if self._reachable(layer.node_id):
-                    group.create_task(self._try_store(layer))
+            for layer in layers[:ROUND_LIMIT]:
+                group.create_task(self._try_store(layer))
 
     async def _try_store(self, layer: LayerRecord) -> None:
         try:
             await self.store_layer(layer)
         except Error as error:
+            self._failed.add(layer.layer_id)
             log.warning("layer not stored", layer=layer.layer_id, node=layer.node_id, code=error.code, cause=error.cause)
 
     async def _remove_everywhere(self, layer_id: str) -> None:
@@ -136,15 +147,21 @@ class Storekeeper:
         """Find layers on nodes that no record knows, and remove those that were unknown last time, too."""
         found: set[tuple[NodeId, str]] = set()
         for node in self._nodes.list_():
-            if not self._reachable(node.node_id):
-                continue
-            for layer_id in await self._client.list_layers(node):
-                if not await self._db.images.has_layer(layer_id):
-                    found.add((node.node_id, layer_id))
+            if self._reachable(node.node_id):
+                found |= {(node.node_id, layer_id) for layer_id in await self._strays(node)}
         for node_id, layer_id in found & self._unknown:
             log.warning("layer left over, removed", layer=layer_id, node=node_id)
             await self._remove(self._nodes.get(node_id), layer_id)
         self._unknown = found - self._unknown
+
+    async def _strays(self, node: Node) -> set[str]:
+        """Layers on the node that no record knows; none if it cannot be asked."""
+        try:
+            layer_ids = await self._client.list_layers(node)
+        except Error as error:
+            log.warning("layers not audited", node=node.node_id, code=error.code, cause=error.cause)
+            return set()
+        return {layer_id for layer_id in layer_ids if not await self._db.images.has_layer(layer_id)}
 
     async def _remove(self, node: Node, layer_id: str) -> None:
         try:

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cove.exception import Error, NotFoundError, ResourceExhaustedError
 from cove.types import NodeId
-from cove.wire import common_pb2, node_pb2
+from cove.wire import common_pb2, image_pb2, node_pb2
 from cove.wire.errors import abort
 from policies.access import bearer, verify_node
+from tests.support.fake_layers import FakeLayers
 
 MIB = 1 << 20
 
@@ -32,11 +33,15 @@ class FakeNode:
         cpu_millis: int = 64_000,
         memory_bytes: int = 64 << 30,
         http_url: str = "http://127.0.0.1:1",
+        layers: FakeLayers | None = None,
     ) -> None:
         self.node_id = node_id
         self.capacity = common_pb2.Resources(cpu_request_millis=cpu_millis, memory_request_bytes=memory_bytes)
         self.sandboxes: dict[str, common_pb2.SandboxStatus] = {}
         self.specs: dict[str, common_pb2.SandboxSpec] = {}
+        self.layers = layers or FakeLayers()
+        self.builds: set[str] = set()
+        """Sandboxes that were made for builds."""
         self.calls: list[tuple[str, str]] = []
         """(method, sandbox id) of every call, refused ones included."""
         self.refusal: Error | None = None
@@ -68,8 +73,15 @@ class FakeNode:
             "Terminate": (self._terminate, node_pb2.NodeTerminateRequest),
             "Status": (self._status, node_pb2.NodeStatusRequest),
             "List": (self._list, node_pb2.NodeListSandboxesRequest),
+            "LayerSnapshot": (self.layers.snapshot, node_pb2.LayerSnapshotRequest),
+            "LayerStore": (self.layers.store, node_pb2.LayerStoreRequest),
+            "LayerList": (self.layers.list_, node_pb2.LayerListRequest),
+            "LayerRemove": (self.layers.remove, node_pb2.LayerRemoveRequest),
         }
         handlers = {name: self._handler(name, run, request) for name, (run, request) in methods.items()}
+        handlers["Diff"] = grpc.unary_stream_rpc_method_handler(
+            self._diff, node_pb2.NodeDiffRequest.FromString, image_pb2.FileChanges.SerializeToString
+        )
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("cove.v1.Node", handlers), *extra))
         bound = self.server.add_insecure_port(f"127.0.0.1:{port}")
@@ -145,6 +157,7 @@ class FakeNode:
         """It stopped; nobody is told."""
         status = self.sandboxes[sandbox_id]
         status.state = common_pb2.SANDBOX_STATE_STOPPED
+        self.layers.images.pop(sandbox_id, None)
         result = common_pb2.SandboxResult(reason=reason, exit_code=exit_code, message="it ended", ended_at=time.time())
         status.result.CopyFrom(result)
 
@@ -167,6 +180,14 @@ class FakeNode:
         return grpc.unary_unary_rpc_method_handler(
             serve, request_deserializer=request_class.FromString, response_serializer=lambda message: message.SerializeToString()
         )
+
+    async def _diff(self, request: node_pb2.NodeDiffRequest, context: Any) -> AsyncIterator[image_pb2.FileChanges]:
+        try:
+            self._authenticate(context)
+            async for changes in self.layers.diff(request):
+                yield changes
+        except Error as error:
+            await abort(context, error)
 
     def _authenticate(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         metadata = dict(context.invocation_metadata() or ())
@@ -192,6 +213,9 @@ class FakeNode:
         free = self.capacity.memory_request_bytes - reserved.memory_request_bytes
         if request.spec.resources.memory_request_bytes > free:
             raise ResourceExhaustedError("The node is full.")
+        self.layers.begin(request.sandbox_id, request.image)
+        if request.build:
+            self.builds.add(request.sandbox_id)
         self.specs[request.sandbox_id] = request.spec
         self.sandboxes[request.sandbox_id] = common_pb2.SandboxStatus(sandbox_id=request.sandbox_id, state="SANDBOX_STATE_PENDING")
         if self.drop_answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -35,6 +36,20 @@ class ControlClient:
         message = GetMessageClass(descriptor.input_type)() if request is None else request
         try:
             return await stub(message, metadata=self.metadata)
+        except grpc.RpcError as error:
+            raise decode(error) from error
+
+    async def stream(self, method: str, request: Any) -> AsyncIterator[Any]:
+        """The answers of a call that streams. Raises: cove.exception.Error."""
+        descriptor = SERVICE.methods_by_name[method]
+        stub: Any = self.channel.unary_stream(
+            f"/cove.v1.Control/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(descriptor.output_type).FromString,
+        )
+        try:
+            async for answer in stub(request, metadata=self.metadata):
+                yield answer
         except grpc.RpcError as error:
             raise decode(error) from error
 

@@ -27,11 +27,15 @@ def _base(definition: image_pb2.ImageDefinition) -> list[bytes]:
 
 
 def _content(layer: image_pb2.ImageLayer) -> list[bytes]:
-    parts = [b"commands", *(command.encode() for command in layer.commands), b"context"]
-    for file in sorted(layer.context, key=lambda file: file.path):
-        parts += [file.path, str(file.mode).encode(), file.sha256, file.link_target]
-    parts += [b"arguments", *_pairs(layer.build_args), b"env", *_pairs(layer.env)]
-    return [*parts, b"secrets", *(name.encode() for name in sorted(layer.secrets))]
+    """A digest for each part: a variable called ``env``, for one, must not pass for the beginning of another part."""
+    files = sorted(layer.context, key=lambda file: file.path)
+    return [
+        _digest(*(command.encode() for command in layer.commands)),
+        _digest(*(part for file in files for part in (file.path, str(file.mode).encode(), file.sha256, file.link_target))),
+        _digest(*_pairs(layer.build_args)),
+        _digest(*_pairs(layer.env)),
+        _digest(*(name.encode() for name in sorted(layer.secrets))),
+    ]
 
 
 def _pairs(variables: Mapping[str, str]) -> list[bytes]:

@@ -52,7 +52,7 @@ class Builder:
             fresh = number >= build_from
             async with self._turn(caller.workspace, keys[number]):
                 known = None if fresh else await self._db.images.find(caller.workspace, keys[number])
-                image = known or await self._layer(caller, layer, image, _key(keys[number], request), emit, number, replace=fresh)
+                image = known or await self._layer(caller, layer, image, keys[number], emit, number, replace=fresh, request=request)
         assert image is not None  # a definition without a base has a layer
         return image
 
@@ -113,13 +113,15 @@ class Builder:
         number: int,
         *,
         replace: bool,
+        request: image_pb2.ImageBuildRequest,
     ) -> ImageRecord:
         def say(status: str) -> None:
             emit(image_pb2.ImageBuildLog(layer=number, status=status))
 
         async def pull(reference: str) -> ImageRecord:
             named = image_pb2.ImageDefinition(registry=image_pb2.RegistryImage(reference=reference))
-            pulled = await self._base(caller, named, keys_of(named)[0], emit, fresh=False, request=image_pb2.ImageBuildRequest())
+            fresh = self._first_to_build(request) == 0
+            pulled = await self._base(caller, named, keys_of(named)[0], emit, fresh=fresh, request=request)
             assert pulled is not None  # its base is a registry's
             return pulled
 
@@ -135,7 +137,7 @@ class Builder:
             output=lambda data: emit(image_pb2.ImageBuildLog(layer=number, data=data)),
             now=self._clock(),
         )
-        return await work.build(key, replace=replace)
+        return await work.build(_key(key, request), replace=replace)
 
     @asynccontextmanager
     async def _turn(self, workspace: str, key: bytes) -> AsyncIterator[None]:
@@ -145,5 +147,5 @@ class Builder:
 
 
 def _key(key: bytes, request: image_pb2.ImageBuildRequest) -> bytes:
-    """``key``, or where the cache shall stay as it is one that nobody asks for."""
-    return b"ignored\0" + new_id("ik").encode() if request.ignore_cache else key
+    """``key``, or none where the cache shall stay as it is."""
+    return b"" if request.ignore_cache else key

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
+from cove.exception import InvalidError
 from cove.types import ImageId, NodeId, derived_id, new_id
 from cove.wire import image_pb2
 from router.db.protocol import Database
@@ -26,7 +27,9 @@ _KINDS: Final[Mapping[str, CredentialKind]] = {"": "registry", "ecr": "aws_ecr",
 
 
 async def credentials_of(image: image_pb2.RegistryImage, registry: str, network: Network) -> Credentials | None:
-    """What the image's secret gives for the registry; None: no secret. Raises: as ``credentials_from_secret``."""
+    """What the image's secret gives for the registry; None: no secret. Raises: InvalidError; as ``credentials_from_secret``."""
+    if image.kind not in _KINDS:
+        raise InvalidError(f"{image.kind[:80]!r} is no kind of registry.")
     if not image.secret:
         return None
     return await credentials_from_secret(dict(image.secret), _KINDS[image.kind], registry=registry, network=network)
@@ -73,7 +76,8 @@ class Pulls:
         )
         layers = [
             LayerRecord(
-                layer_id=derived_id("ly", b"registry", layer.digest.encode()),
+                # With the diff id, which the image claims: one that lies must not be believed for others with the same archive.
+                layer_id=derived_id("ly", b"registry", layer.digest.encode(), diff_id.encode()),
                 source="registry",
                 node_id=NodeId(""),
                 digest=layer.digest,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from cove.dockerfile import parse_commands, parse_dockerfile, stages_of_commands
+from cove.dockerfile.model import Cmd
 from cove.dockerfile.plan import SCRATCH, Plan, PlannedStage, make_plan
 from cove.dockerfile.scope import platform_args
 from cove.exception import InternalError, InvalidError
@@ -57,12 +59,12 @@ class LayerBuild:
         self._configs: dict[int, image_pb2.ImageConfig] = {}
 
     async def build(self, key: bytes, *, replace: bool) -> ImageRecord:
-        """The image after the layer, under ``key``.
+        """The image after the layer, under ``key``; empty: none.
 
         Raises:  RemoteError: a command failed. InvalidError, UnimplementedError: the commands, with the line. Other errors: the node.
         """
-        plan = self._plan()
-        description = (self._layer.commands[-1] if self._layer.commands else "nothing").strip().splitlines()[0][:200]
+        plan = await asyncio.to_thread(self._plan)  # a Dockerfile made for it keeps the parser busy for seconds
+        description = (self._layer.commands[-1] if self._layer.commands else "").strip().partition("\n")[0][:200] or "nothing"
         if (config := self._configured(plan)) is not None and self._parent is not None:
             image = self._with_config(self._parent, config, description)
             return await self._db.images.add(image, key, replace=replace)
@@ -83,11 +85,12 @@ class LayerBuild:
         if len(plan.stages) > 1 or stage.base is not None or self._parent is None:
             return None
         config = _config(self._parent)
-        scope = plan.stage_scope(dict(config.env))
+        scope, own_cmd = plan.stage_scope(dict(config.env)), False
         for instruction in stage.stage.instructions:
             expanded = scope.expanded(instruction)
-            if not configure(config, expanded):
+            if not configure(config, expanded, own_cmd=own_cmd):
                 return None
+            own_cmd |= isinstance(instruction, Cmd)
             scope = scope.after(expanded)
         return config
 
@@ -106,9 +109,8 @@ class LayerBuild:
 
     async def _build_stage(self, stage: PlannedStage, plan: Plan, stack: AsyncExitStack) -> None:
         if isinstance(stage.base, int):
-            image = await self._open[stage.base].snapshot(
-                new_id("st").encode(), self._configs[stage.base], description="stage of a build", replace=False
-            )
+            # Without a key: nobody finds it again, and pruning takes it.
+            image = await self._open[stage.base].snapshot(b"", self._configs[stage.base], description="stage of a build", replace=False)
         else:
             image = await self._image(stage.base)
         config = _config(image)

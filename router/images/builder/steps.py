@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Final
 
 from cove.dockerfile import model
-from cove.dockerfile.copy_rules import destination_of
+from cove.dockerfile.copy_rules import context_path, destination_of
+from cove.dockerfile.globs import compile_glob, has_magic
 from cove.dockerfile.model import MountKind
 from cove.dockerfile.problems import at_line
 from cove.dockerfile.run_script import Script, script_of
@@ -50,14 +51,16 @@ class Steps:
     ) -> None:
         self._workshop, self._scope, self.config, self._items, self._stage = workshop, scope, config, items, stage
         self._env, self._secrets, self._say = env, secrets, say
+        self._own_cmd = False
 
     async def perform(self, instruction: model.Instruction) -> None:
         """Raises: RemoteError: a command failed. InvalidError, UnimplementedError: with the line. Other errors: the node."""
         self._say(f"{instruction.original.strip().splitlines()[0][:200]}")
         instruction = self._scope.expanded(instruction)
         with at_line(instruction.line, instruction.original):
-            if not configure(self.config, instruction):
+            if not configure(self.config, instruction, own_cmd=self._own_cmd):
                 await self._act(instruction)
+        self._own_cmd |= isinstance(instruction, model.Cmd)
         self._scope = self._scope.after(instruction)
 
     @property
@@ -143,13 +146,18 @@ class Steps:
     async def _add(self, add: model.Add) -> None:
         if any(origin_of(source) is Origin.URL for source in add.sources):
             raise UnimplementedError("ADD of a URL is not supported yet.", remedy="Download it in a RUN, with curl for one.")
-        archives = [source for source in add.sources if add.unpack is not False and await self._is_archive(source)]
+        archives = [source for source in add.sources if add.unpack is not False and await self._names_archive(source)]
         if not archives:
             await transfer(add, self._items, self._workshop.sandbox, workdir=self._workdir)
             return
-        if len(add.sources) > 1:
-            raise UnimplementedError("ADD of an archive beside other sources is not supported yet.", remedy="Use one ADD for each.")
-        item = self._items[posixpath.normpath(archives[0]).lstrip("/")]
+        if len(add.sources) > 1 or add.heredocs or has_magic(archives[0]):
+            raise UnimplementedError(
+                "ADD of an archive by a pattern, or beside other sources, is not supported yet.",
+                remedy="Use one ADD for each, with its name.",
+            )
+        if add.chown or add.chmod:
+            raise UnimplementedError("ADD of an archive with --chown or --chmod is not supported yet.", remedy="Change them in a RUN.")
+        item = self._items[context_path(archives[0])]
         target = destination_of(add.destination, self._workdir).path
         sandbox = self._workshop.sandbox
         await sandbox.make_directory(target)
@@ -160,13 +168,25 @@ class Steps:
         finally:
             await self._workshop.run("Tidying up", ["/bin/rm", "-rf", SCRATCH_DIR], env={})
 
-    async def _is_archive(self, source: str) -> bool:
-        item = self._items.get(posixpath.normpath(source).lstrip("/"))
+    async def _names_archive(self, source: str) -> bool:
+        """Whether a source, which may be a pattern, names an archive."""
+        path = context_path(source)
+        if path in self._items or not has_magic(path):
+            return await self._is_archive(path)
+        glob = compile_glob(path)
+        return any([await self._is_archive(item) for item in self._items if item.count("/") == path.count("/") and glob.matches(item)])
+
+    async def _is_archive(self, path: str) -> bool:
+        item = self._items.get(path)
         return item is not None and item.size_bytes > 0 and await is_archive(item)
 
 
-def configure(config: image_pb2.ImageConfig, instruction: model.Instruction) -> bool:
-    """Let an expanded instruction change the configuration. False: it is not one that only does that. Pure."""
+def configure(config: image_pb2.ImageConfig, instruction: model.Instruction, *, own_cmd: bool) -> bool:
+    """Let an expanded instruction change the configuration. Pure.
+
+    Args:    own_cmd: whether a CMD of the same stage came before.
+    Returns: False: it is not one that only does that.
+    """
     match instruction:
         case model.Env(pairs=pairs):
             config.env.update(dict(pairs))
@@ -177,9 +197,9 @@ def configure(config: image_pb2.ImageConfig, instruction: model.Instruction) -> 
         case model.Cmd(command=command):
             _set(config.cmd, _words(config, command))
         case model.Entrypoint(command=command):
-            # A new entrypoint does not know what to do with the base's command.
             _set(config.entrypoint, _words(config, command))
-            _set(config.cmd, [])
+            if not own_cmd:  # a new entrypoint does not know what to do with the base's command
+                _set(config.cmd, [])
         case model.Shell(argv=argv):
             _set(config.shell, argv)
         case model.Expose(ports=ports):

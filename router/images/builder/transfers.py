@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import stat
 import tarfile
@@ -14,7 +15,7 @@ from typing import IO, Final
 from cove.dockerfile.copy_rules import Entry, FileKind, Placed, context_path, destination_of, place
 from cove.dockerfile.globs import has_magic
 from cove.dockerfile.model import Copy, Transfer
-from cove.exception import InvalidError, NotFoundError, RequestSizeError, UnimplementedError
+from cove.exception import InternalFailure, InvalidError, NotFoundError, RequestSizeError, UnimplementedError
 from cove.wire import image_pb2
 from router.node_sandbox import NodeSandbox
 from snapshots.digest import Digest
@@ -27,6 +28,10 @@ MAX_STAGE_BYTES: Final = 20 * 2**30
 MAX_ACCOUNTS_BYTES: Final = 2**20
 """Of /etc/passwd and /etc/group."""
 
+MAX_ID: Final = 2**32 - 2
+"""The highest user and group: the next one means "none" to the kernel."""
+
+_ID: Final = re.compile(r"[0-9]{1,10}")
 _OWNER: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}(:[A-Za-z0-9_.-]{1,64})?")
 _ARCHIVE: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _TAR_MAGIC_OFFSET: Final = 257
@@ -84,21 +89,32 @@ class StageFiles:
             if total > MAX_STAGE_BYTES:
                 raise RequestSizeError(f"{source[:80]!r} has more than {MAX_STAGE_BYTES >> 30} GiB.", remedy="Copy less.")
             self._file.write(chunk)
-        self._file.seek(start)
         is_directory = await sandbox.is_directory(f"/{relative}")
-        with tarfile.open(fileobj=self._file, mode="r|") as archive:
-            for member in archive:
-                self._add(member, relative, is_directory=is_directory)
+        try:
+            self.items |= await asyncio.to_thread(self._read, start, relative, is_directory)
+        except (tarfile.TarError, ValueError) as error:
+            raise InternalFailure("The files of another stage arrived damaged.", remedy="Build again.") from error
 
-    def _add(self, member: tarfile.TarInfo, root: str, *, is_directory: bool) -> None:
-        name = context_path(member.name)
-        path = (root if name == "." else name if root == "." else f"{root}/{name}") if is_directory else root
+    def _read(self, start: int, root: str, is_directory: bool) -> dict[str, Item]:
+        """The members of the archive at ``start``. Blocks. Raises: tarfile.TarError, ValueError: it is none."""
+        self._file.seek(start)
+        found: dict[str, Item] = {}
+        with tarfile.open(fileobj=self._file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+            for member in archive:
+                path = _joined(root, member.name) if is_directory else root
+                # A further name of a file has no content of its own. COPY makes it a file, as Docker does.
+                item = found.get(_joined(root, member.linkname)) if member.islnk() else self._item(member, path)
+                if item is not None:
+                    found[path] = Item(Entry(path, item.entry.kind, item.entry.link_target), item.mode, item.size_bytes, item.content)
+        return found
+
+    def _item(self, member: tarfile.TarInfo, path: str) -> Item | None:
+        """None: the root, or nothing that travels."""
         if path == "." or not (member.isfile() or member.isdir() or member.issym()):
-            return
+            return None
         kind = FileKind.DIRECTORY if member.isdir() else FileKind.LINK if member.issym() else FileKind.FILE
         offset, size = member.offset_data, member.size
-        item = Item(Entry(path, kind, member.linkname if member.issym() else ""), member.mode, size, lambda: self._chunks(offset, size))
-        self.items[path] = item
+        return Item(Entry(path, kind, member.linkname if member.issym() else ""), member.mode, size, lambda: self._chunks(offset, size))
 
     async def _chunks(self, offset: int, size: int) -> AsyncIterator[bytes]:
         while size:
@@ -108,6 +124,11 @@ class StageFiles:
                 raise InvalidError("A file of another stage was cut off.")
             yield piece
             offset, size = offset + len(piece), size - len(piece)
+
+
+def _joined(root: str, name: str) -> str:
+    """The path of the member ``name`` in an archive of ``root``."""
+    return context_path(f"{root}/{context_path(name)}")
 
 
 def temporary_file() -> IO[bytes]:
@@ -122,7 +143,8 @@ async def transfer(transfer: Transfer, items: Mapping[str, Item], sandbox: NodeS
     """
     destination = destination_of(transfer.destination, workdir)
     is_directory = await sandbox.is_directory(destination.path)
-    placed = place(
+    placed = await asyncio.to_thread(  # many patterns over many files take their time
+        place,
         transfer,
         [item.entry for item in items.values()],
         workdir=workdir,
@@ -154,17 +176,17 @@ async def _archive(placed: Sequence[Placed], items: Mapping[str, Item], owner: t
             continue
         if one.heredoc is not None:
             data = one.heredoc.content.encode()
-            member.size, member.mode = len(data), mode or 0o644
+            member.size, member.mode = len(data), 0o644 if mode is None else mode
             yield _head(member)
             yield data + bytes(-len(data) % tarfile.BLOCKSIZE)
         elif one.kind is FileKind.DIRECTORY:
-            member.type, member.mode = tarfile.DIRTYPE, mode or (item.mode if item else 0o755)
+            member.type, member.mode = tarfile.DIRTYPE, (item.mode if item else 0o755) if mode is None else mode
             yield _head(member)
         elif one.kind is FileKind.LINK and item is not None:
             member.type, member.linkname, member.mode = tarfile.SYMTYPE, item.entry.link_target, 0o777
             yield _head(member)
         elif item is not None:
-            member.size, member.mode = item.size_bytes, mode or item.mode
+            member.size, member.mode = item.size_bytes, item.mode if mode is None else mode
             yield _head(member)
             async for piece in _exactly(item):
                 yield piece
@@ -197,7 +219,10 @@ def _mode(text: str | None) -> int | None:
 
 
 async def _owner(text: str | None, sandbox: NodeSandbox) -> tuple[int, int]:
-    """Numbers for ``user[:group]``, looked up in the image. Raises: InvalidError: it has no such user or group."""
+    """Numbers for ``user[:group]``, looked up in the image. Without a group, a name has its own, and a number stands for both.
+
+    Raises:  InvalidError: the image has no such user or group.
+    """
     if text is None:
         return 0, 0
     if not _OWNER.fullmatch(text):
@@ -205,8 +230,10 @@ async def _owner(text: str | None, sandbox: NodeSandbox) -> tuple[int, int]:
     user, _, group = text.partition(":")
     users, groups = await _accounts(sandbox, "/etc/passwd"), await _accounts(sandbox, "/etc/group")
     uid = _number(user, users, "user")
-    own = next((int(fields[3]) for fields in users if len(fields) > 3 and fields[2] == str(uid) and fields[3].isdigit()), uid)
-    return uid, _number(group, groups, "group") if group else own
+    if group:
+        return uid, _number(group, groups, "group")
+    named = next((fields for fields in users if len(fields) > 3 and fields[0] == user and _ID.fullmatch(fields[3])), None)
+    return uid, int(named[3]) if named and not _ID.fullmatch(user) else uid
 
 
 async def _accounts(sandbox: NodeSandbox, path: str) -> list[list[str]]:
@@ -215,10 +242,10 @@ async def _accounts(sandbox: NodeSandbox, path: str) -> list[list[str]]:
 
 
 def _number(name: str, accounts: Sequence[Sequence[str]], what: str) -> int:
-    if name.isdigit():
+    if _ID.fullmatch(name) and int(name) <= MAX_ID:
         return int(name)
     for fields in accounts:
-        if len(fields) > 2 and fields[0] == name and fields[2].isdigit():
+        if len(fields) > 2 and fields[0] == name and _ID.fullmatch(fields[2]) and int(fields[2]) <= MAX_ID:
             return int(fields[2])
     raise InvalidError(f"The image has no {what} {name!r}.", remedy="Create it in a RUN before, or give a number.")
 

@@ -21,14 +21,16 @@ from router.images.snapshots import Snapshots
 from router.node_client import NodeClient
 from router.node_sandbox import NodeSandbox
 from router.nodes import NodeTable
+from router.tasks import Finisher
 
 log = structlog.get_logger(__name__)
 
 APP: Final = "cove-image-builds"
 """The App that sandboxes of builds belong to."""
 
-KEPT_BYTES: Final = 2_000
-"""Of a failed step's output, in the error."""
+KEPT_BYTES: Final = 3_200
+KEPT_CHARACTERS: Final = 800
+"""Of a failed step's output, in the error: with the words around it, less than ``cove.exception.MAX_TEXT``, which would cut off the end."""
 
 SNAPSHOT_S: Final = 600.0
 GIB: Final = 2**30
@@ -61,7 +63,7 @@ class Workshop:
                 group.create_task(self._follow(exec_id, fd, last))
         status = await self.sandbox.wait(exec_id)
         if status.exit_code:
-            said = b"".join(last)[-KEPT_BYTES:].decode("utf-8", "replace").strip()
+            said = b"".join(last)[-KEPT_BYTES:].decode("utf-8", "replace").strip()[-KEPT_CHARACTERS:]
             raise RemoteError(
                 f"{what} failed with exit code {status.exit_code}." + (f" The end of its output:\n{said}" if said else ""),
                 remedy="The build's log has all of it; try the command in a sandbox of the image before.",
@@ -92,6 +94,7 @@ class Workshops:
         client: NodeClient,
         creation: Creation,
         snapshots: Snapshots,
+        finisher: Finisher,
         *,
         environment: str,
         timeout_s: float,
@@ -99,6 +102,7 @@ class Workshops:
     ) -> None:
         """``timeout_s``: how long the steps of one layer may take together."""
         self._db, self._nodes, self._client, self._creation, self._snapshots = db, nodes, client, creation, snapshots
+        self._finisher = finisher
         self._environment, self._timeout_s, self._clock = environment, timeout_s, clock
 
     @asynccontextmanager
@@ -116,12 +120,25 @@ class Workshops:
             workdir="/",
         )
         request = control_pb2.SandboxCreateRequest(idempotency_key=new_id("ik"), app_id=(await self._db.apps.ensure(app)).app_id, spec=spec)
-        record = await self._creation.create(caller, request, build=True)
+        try:
+            record = await self._creation.create(caller, request, build=True)
+        except asyncio.CancelledError:
+            await self._finisher.finish(self._abandon(caller, request))
+            raise
         try:
             sandbox = await self._client.sandbox(self._nodes.get(record.node_id), record.sandbox_id)
             yield Workshop(sandbox, record, self._snapshots, say, timeout_s=self._timeout_s)
         finally:
-            await asyncio.shield(self._end(record))
+            await self._finisher.finish(self._end(record))
+
+    async def _abandon(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> None:
+        """End the sandbox of a create that goes on without its caller: asked with the same key, it tells what came of it."""
+        try:
+            record = await self._creation.create(caller, request, build=True)
+        except Error as error:
+            log.info("sandbox of a cancelled build not made", code=error.code)
+        else:
+            await self._end(record)
 
     async def _end(self, record: SandboxRecord) -> None:
         """The reconciler repeats what does not reach the node."""
