@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -61,15 +60,15 @@ async def collect(directory: Path, environ: Mapping[str, str] = os.environ) -> B
     files = {
         f"{INSIDE}/pip.conf": pip_configuration(await _said(sys.executable, "-m", "pip", "config", "list")),
         f"{INSIDE}/npmrc": npm_configuration(await _said("npm", "config", "get", "registry")),
-        "/etc/apt/apt.conf.d/90cove-build": image_recipe.machine_options(await _said("apt-config", "dump")),
+        "/etc/apt/apt.conf.d/90cove-build": apt_configuration(await _said("apt-config", "dump")),
     }
-    env = {name: value for name in (*_PROXY_VARIABLES, *_PIP_VARIABLES) if (value := environ.get(name)) and _is_public(value)}
+    env = {name: value for name in (*_PROXY_VARIABLES, *_PIP_VARIABLES) if (value := _public_words(environ.get(name, "")))}
     env |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_CONFIG_FILE": f"{INSIDE}/pip.conf", "NPM_CONFIG_USERCONFIG": f"{INSIDE}/npmrc"}
     if Path(bundle).is_file():
         files[f"{INSIDE}/ca-certificates.crt"] = Path(bundle).read_text("utf-8", "replace")
         env |= dict.fromkeys(_CERTIFICATE_VARIABLES, f"{INSIDE}/ca-certificates.crt")
         files["/etc/apt/apt.conf.d/90cove-build"] += f'Acquire::https::CaInfo "{INSIDE}/ca-certificates.crt";\n'
-    sources = apt_sources.read_sources()
+    sources = [source for source in apt_sources.read_sources() if _is_public(source.uri)]
     for codename in (*image_recipe.DEBIAN_PYTHONS.values(), ANY_RELEASE):
         _write(directory / codename, files)
         if codename != ANY_RELEASE:
@@ -84,30 +83,46 @@ def pip_configuration(listed: str) -> str:
     for line in listed.splitlines():
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2]
-        words = [word for word in value.strip().strip("'\"").replace("\\n", " ").split() if _is_public(word)]
+        words = _public_words(value.strip().strip("'\"").replace("\\n", " "))
         if option in _PIP_OPTIONS and words:
-            kept[option.removeprefix("default-")] = " ".join(words)
+            kept[option.removeprefix("default-")] = words
     return "[global]\n" + "".join(f"{option} = {value}\n" for option, value in kept.items())
 
 
 def npm_configuration(registry: str) -> str:
     """``npm config get registry`` as an ``.npmrc``."""
-    address = registry.strip()
-    return f"registry={address}\n" if address.startswith("http") and _is_public(address) else ""
+    words = registry.split()
+    return f"registry={words[0]}\n" if len(words) == 1 and words[0].startswith("http") and _is_public(words[0]) else ""
 
 
-def _is_public(value: str) -> bool:
-    """Whether a sandbox may know and could use ``value``: no address with a user in it, none of this machine's own files."""
-    parts = urlsplit(value)
-    return parts.scheme != "file" and "@" not in parts.netloc
+def apt_configuration(dumped: str) -> str:
+    """``apt-config dump`` as a file of options that say how mirrors are reached."""
+    options = image_recipe.machine_options(dumped).splitlines()
+    return "".join(f"{option}\n" for option in options if all(_is_public(quoted) for quoted in option.split('"')[1::2]))
+
+
+def _public_words(value: str) -> str:
+    """``value``, a list of addresses perhaps, without those words that are not a sandbox's."""
+    return " ".join(word for word in value.split() if _is_public(word))
+
+
+def _is_public(word: str) -> bool:
+    """Whether a sandbox may know and could use ``word``: no address with a user in it, none of this machine's own files.
+
+    Not parsed as an address: a proxy may be ``user:password@proxy:3128``, and a password may have any character in it.
+    """
+    return "@" not in word and not word.lower().startswith(("/", "file:", "cdrom:", "copy:"))
 
 
 def _write(root: Path, files: Mapping[str, str]) -> None:
+    """Every user of the sandbox can read them, whatever our umask."""
     for name, text in files.items():
         path = root / name.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o644)
+    for directory in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        directory.chmod(0o755)
 
 
 async def _said(*argv: str) -> str:
