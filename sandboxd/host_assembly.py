@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
@@ -29,8 +30,12 @@ from sandboxd.network import NetworkManager, resolv_conf
 from sandboxd.rootfs import RootfsMounts
 from sandboxd.runtime import Container, Runtime
 from sandboxd.storage_pool import StoragePool
+from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
+
+_SHARED: Final = ("", "etc", "run", "tmp")
+"""Directories that the node's own layers have, too."""
 
 
 class Facilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +81,10 @@ class HostAssembly:
         directory.mkdir(mode=0o700)
         network = f.network.attach(sandbox_id) if entry.network else None
         upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes)
-        _like_root_of(image.lowers[-1], upper.upper_dir)
         identity = _identity_layer(directory / "layer", entry, address=network.address if network else None, nameservers=f.nameservers)
+        _like_in_image("", image.lowers, upper.upper_dir)
+        for name in _SHARED:
+            _like_in_image(name, image.lowers, identity / name)
         of_build = [settings.layer(release_of(entry.image))] if settings else []
         rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, *of_build, f.guest_layer, *reversed(image.lowers)], upper)
         fifos = Fifos(directory)
@@ -165,7 +172,7 @@ class HostAssembly:
     async def _frozen(self, sandbox_id: SandboxId) -> AsyncIterator[None]:
         cgroups = self._f.cgroups
         try:
-            await asyncio.to_thread(cgroups.freeze, sandbox_id)
+            await in_thread(cgroups.freeze, sandbox_id)  # to its end: it must not freeze what was thawed meanwhile
             yield
         finally:
             cgroups.thaw(sandbox_id)
@@ -175,13 +182,6 @@ class HostAssembly:
         held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
         directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
-
-
-def _like_root_of(image: Path, upper: Path) -> None:
-    """Mode and owner of ``/`` are the upper directory's, whatever the layers below have."""
-    status = image.stat()
-    os.chown(upper, status.st_uid, status.st_gid)
-    upper.chmod(stat.S_IMODE(status.st_mode))
 
 
 def hostname(sandbox_id: SandboxId) -> str:
@@ -202,6 +202,25 @@ def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameserver
     for file in etc.iterdir():
         file.chmod(0o644)
     return path
+
+
+def _like_in_image(name: str, lowers: Sequence[Path], ours: Path) -> None:
+    """Give ``ours``, which lies on top of the image's directory ``name``, mode, owner and mtime of that: the topmost are what is seen."""
+    seen = (status for lower in reversed(lowers) if (status := _status(lower / name)) is not None)
+    status = next(seen, None)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        return
+    ours.mkdir(exist_ok=True)
+    os.chown(ours, status.st_uid, status.st_gid)
+    ours.chmod(stat.S_IMODE(status.st_mode))
+    os.utime(ours, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _remove_directory(path: Path) -> None:

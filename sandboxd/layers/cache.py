@@ -23,6 +23,7 @@ from cove.types import SandboxId, is_id
 from cove.wire.image_pb2 import LayerRef
 from sandboxd.layers.blobs import BlobClient
 from sandboxd.storage_pool import StoragePool
+from snapshots.backends.threads import in_thread
 from snapshots.digest import Digest, parse_digest
 from snapshots.layers.archives import pack_layer, unpack_archive
 from snapshots.layers.diff import Change, diff_layers
@@ -159,7 +160,7 @@ class LayerCache:
         async with self._work(layer_id, "merged") as work:
             upper = work / "upper"
             upper.mkdir(parents=True, mode=0o755)
-            await asyncio.to_thread(flatten_layers, layers, upper)
+            await in_thread(flatten_layers, layers, upper)
             work.rename(self._place(layer_id))
 
     async def _bring(self, name: str, directory: Path) -> _Stored:

@@ -19,6 +19,7 @@ from cove.exception import NotFoundError
 from cove.types import SandboxId
 from sandboxd.naming import check_instance, check_sandbox_id, sandbox_ids
 from sandboxd.storage_pool import btrfs, filesystem
+from snapshots.backends.threads import in_thread
 
 RESERVE_BYTES: Final = 2**30
 """Kept free on the file system that holds the pool's file. Were it full, writes of every sandbox would fail inside the pool."""
@@ -120,7 +121,7 @@ class StoragePool:
 
         Blocks are shared, so it takes as long as what is in memory alone takes to be written. Raises: FileExistsError, OSError.
         """
-        await asyncio.to_thread(self._copy_upper, check_sandbox_id(sandbox_id), target)
+        await in_thread(self._copy_upper, check_sandbox_id(sandbox_id), target)
 
     def _copy_upper(self, name: str, target: Path) -> None:
         with filesystem.directory(self._sandboxes / name) as source, filesystem.directory(target.parent) as parent:
@@ -128,7 +129,7 @@ class StoragePool:
 
     async def remove_tree(self, path: Path) -> None:
         """Remove a directory below :attr:`layers`, subvolume or not. Idempotent. Raises: OSError."""
-        await asyncio.to_thread(self._remove_tree, path)
+        await in_thread(self._remove_tree, path)
 
     def usage(self, sandbox_id: SandboxId) -> int:
         """Bytes that the sandbox's files take, unwritten ones included. Sub-millisecond. Raises: NotFoundError."""

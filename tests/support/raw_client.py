@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import itertools
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,12 +15,15 @@ import grpc
 
 from cove.exception import ConnectionError, Error
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc
+from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc, image_pb2
 from cove.wire.errors import decode
 from tests.support.live_cove import LiveCove
 
 CALL_S: Final = 30.0
 """Deadline of every call: a test fails with the call that hangs, not with its own time-out."""
+
+BUILD_S: Final = 100.0
+"""Deadline of a build, all its steps together."""
 
 STOPPED: Final = common_pb2.SANDBOX_STATE_STOPPED
 RUNNING: Final = common_pb2.SANDBOX_STATE_RUNNING
@@ -56,6 +61,16 @@ class Stub:
         except grpc.RpcError as error:
             raise error_of(error) from error
 
+    def stream(self, method: str, request: Any, *, timeout_s: float = CALL_S) -> Iterator[Any]:
+        """The answers of a streaming call as they come. Left early, the call ends."""
+        call = getattr(self._stub, method)(request, metadata=self._metadata(), timeout=timeout_s, wait_for_ready=True)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise error_of(error) from error
+        finally:
+            call.cancel()
+
 
 class RawClient:
     """A client of one instance's router."""
@@ -67,6 +82,7 @@ class RawClient:
         self._node = grpc.insecure_channel(f"127.0.0.1:{live.node_port}", options=_CHANNEL_OPTIONS)
         self.control = Stub(control_pb2_grpc.ControlStub(self._channel), lambda: self._metadata)  # type: ignore[no-untyped-call]  # generated
         self.data_stub = data_pb2_grpc.DataPlaneStub(self._node)  # type: ignore[no-untyped-call]  # generated
+        self._http_url = f"http://127.0.0.1:{live.router_http_port}"
         self.app_id: str = self.control.AppLookup(control_pb2.AppLookupRequest(name="raw", create_if_missing=True)).app_id
 
     def close(self) -> None:
@@ -95,6 +111,47 @@ class RawClient:
         sandbox = self.create(*command, **spec)
         assert sandbox.run("true").exit_code == 0
         return sandbox
+
+    # --- images --------------------------------------------------------------------------------------------------------------------------
+
+    def ready_from(self, image: image_pb2.ImageInfo, *command: str, **spec: Any) -> RawSandbox:
+        """A sandbox of an image that has answered."""
+        return self.ready(*command, image=common_pb2.ImageRef(image_id=image.image_id), **spec)
+
+    def image(self, image_id: str) -> image_pb2.ImageInfo:
+        info: image_pb2.ImageInfo = self.control.ImageGet(image_pb2.ImageGetRequest(image_id=image_id))
+        return info
+
+    def stored(self, image: image_pb2.ImageInfo, timeout_s: float = 40.0) -> image_pb2.ImageInfo:
+        """The image, once all its layers are in the store."""
+        deadline = time.monotonic() + timeout_s
+        while not (info := self.image(image.image_id)).stored:
+            assert time.monotonic() < deadline, info
+            time.sleep(0.05)
+        return info
+
+    def image_diff(self, old: image_pb2.ImageInfo, new: image_pb2.ImageInfo) -> dict[bytes, str]:
+        """Kinds of changes by path."""
+        request = image_pb2.ImageDiffRequest(old_image_id=old.image_id, new_image_id=new.image_id)
+        return _changes(self.control.stream("ImageDiff", request))
+
+    def upload(self, content: bytes) -> bytes:
+        """Bring a blob to the store; returns its sha256."""
+        digest = hashlib.sha256(content)
+        url = f"{self._http_url}/v1/blobs/sha256:{digest.hexdigest()}"
+        request = urllib.request.Request(url, data=content, method="PUT", headers=dict(self._metadata))
+        with urllib.request.urlopen(request, timeout=CALL_S):
+            return digest.digest()
+
+    def building(self, definition: image_pb2.ImageDefinition, **fields: Any) -> Iterator[image_pb2.ImageBuildEvent]:
+        """Events of a build as they come."""
+        request = image_pb2.ImageBuildRequest(app_id=self.app_id, definition=definition, **fields)
+        return self.control.stream("ImageBuild", request, timeout_s=BUILD_S)
+
+    def build(self, definition: image_pb2.ImageDefinition, **fields: Any) -> tuple[image_pb2.ImageInfo, bytes]:
+        """The image and what its commands put out."""
+        events = list(self.building(definition, **fields))
+        return events[-1].image, b"".join(event.log.data for event in events[:-1])
 
 
 class RawSandbox:
@@ -127,6 +184,16 @@ class RawSandbox:
                 result: common_pb2.SandboxResult = status.result
                 return result
         raise AssertionError(f"{self.sandbox_id} has not stopped: {self.status()}")
+
+    def snapshot(self, key: str = "") -> image_pb2.ImageInfo:
+        """The sandbox's files as an image."""
+        request = image_pb2.SandboxSnapshotFilesystemRequest(sandbox_id=self.sandbox_id, idempotency_key=key or new_id("ik"))
+        info: image_pb2.ImageInfo = self._client.control.SandboxSnapshotFilesystem(request)
+        return info
+
+    def diff(self) -> dict[bytes, str]:
+        """Kinds of changes since its creation, by path."""
+        return _changes(self._client.control.stream("SandboxDiff", image_pb2.SandboxDiffRequest(sandbox_id=self.sandbox_id)))
 
     # --- processes -----------------------------------------------------------------------------------------------------------------------
 
@@ -193,3 +260,11 @@ class RawSandbox:
         with urllib.request.urlopen(request, timeout=CALL_S) as response:
             content: bytes = response.read()
         return content
+
+
+def _changes(batches: Iterator[image_pb2.FileChanges]) -> dict[bytes, str]:
+    """Paths must come in order, each once."""
+    changes = [change for batch in batches for change in batch.changes]
+    paths = [change.path.split(b"/") for change in changes]
+    assert all(before < after for before, after in itertools.pairwise(paths))
+    return {change.path: change.kind for change in changes}
