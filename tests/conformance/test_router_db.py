@@ -11,9 +11,21 @@ import msgspec
 import pytest
 
 from cove.exception import AlreadyExistsError
-from cove.types import AppId, EndReason, NodeId, SandboxId, TaskId, new_id
+from cove.types import AppId, EndReason, ImageId, NodeId, SandboxId, TaskId, new_id
 from router.db.protocol import Database
-from router.db.records import AppRecord, Capacity, Claim, NodeRecord, Observed, SandboxQuery, SandboxRecord, SandboxState, TokenRecord
+from router.db.records import (
+    AppRecord,
+    Capacity,
+    Claim,
+    ImageRecord,
+    LayerRecord,
+    NodeRecord,
+    Observed,
+    SandboxQuery,
+    SandboxRecord,
+    SandboxState,
+    TokenRecord,
+)
 from router.db.sqlite.database import open_sqlite
 
 A, B = NodeId("a"), NodeId("b")
@@ -260,3 +272,131 @@ async def test_nodes(db: Database) -> None:
     assert seen == msgspec.structs.replace(node, last_seen_at=5.0, reserved=Capacity(3, 4), draining=True)
     await db.nodes.put(node)
     assert (await db.nodes.list_())[0] == node
+
+
+def layer(number: int, **changes: Any) -> LayerRecord:
+    fields: dict[str, Any] = {"layer_id": f"ly-{number}", "source": "build", "node_id": A, "created_at": float(number)}
+    return LayerRecord(**{**fields, **changes})
+
+
+def image(number: int, *layers: LayerRecord, **changes: Any) -> ImageRecord:
+    fields: dict[str, Any] = {
+        "image_id": ImageId(f"im-{number}"),
+        "workspace": "ws",
+        "source": "build",
+        "description": "ünï; DROP TABLE images",
+        "created_at": float(number),
+        "layers": layers,
+    }
+    return ImageRecord(**{**fields, **changes})
+
+
+async def test_an_image_comes_back_with_its_layers_in_order(db: Database) -> None:
+    stored = layer(9, digest="sha256:9", diff_id="sha256:d", size_bytes=2**40, source="registry", node_id=NodeId(""))
+    made = image(1, layer(3), stored, layer(1), base="debian:3.11", config=b"\0\xff", parent_image_id="im-0", sandbox_id="sb-1")
+    assert await db.images.add(made, b"\0key\xff") == made
+    assert await db.images.get("im-1") == await db.images.find("ws", b"\0key\xff") == made
+    assert await db.images.find("ws2", b"\0key\xff") is None and await db.images.find("ws", b"\0key") is None
+    assert await db.images.get("im-none") is None
+
+
+async def test_a_key_names_the_first_image_until_it_is_replaced(db: Database) -> None:
+    first, second, third = image(1, layer(1)), image(2, layer(2)), image(3, layer(3))
+    await db.images.add(first, b"k")
+    assert await db.images.add(second, b"k") == first
+    assert await db.images.get("im-2") is None and not await db.images.has_layer("ly-2")
+    assert await db.images.add(third, b"k", replace=True) == third == await db.images.find("ws", b"k")
+    assert await db.images.get("im-1") == first
+    assert [found.image_id for found in await db.images.keyless("ws", 10.0)] == ["im-1"]
+    elsewhere = image(4, layer(1), workspace="ws2")
+    assert await db.images.add(elsewhere, b"k") == elsewhere
+    assert await db.images.find("ws", b"k") == third
+
+
+async def test_without_a_key_each_image_is_its_own(db: Database) -> None:
+    for number in (1, 2):
+        assert await db.images.add(image(number, layer(1))) == image(number, layer(1))
+    assert await db.images.find("ws", b"") is None
+    assert [found.image_id for found in await db.images.keyless("ws", 2.0)] == ["im-1"]
+    assert len(await db.images.keyless("ws", 3.0)) == 2 and not await db.images.keyless("ws2", 3.0)
+
+
+async def test_of_fifty_at_once_one_gets_the_key_and_the_others_leave_nothing(db: Database) -> None:
+    made = [image(number, layer(number), layer(100)) for number in range(50)]
+    told = await asyncio.gather(*(db.images.add(record, b"k") for record in made))
+    assert len({record.image_id for record in told}) == 1
+    assert await db.images.list_("ws", after=None, limit=100) == [told[0]]
+    assert {found.layer_id for found in await db.images.unstored_layers(100)} == {found.layer_id for found in told[0].layers}
+
+
+async def test_what_is_known_of_a_layer_outlives_who_brings_it_again(db: Database) -> None:
+    await db.images.add(image(1, layer(1)))
+    await db.images.layer_stored("ly-1", digest="sha256:1", diff_id="sha256:d", size_bytes=7)
+    await db.images.layer_stored("ly-none", digest="sha256:2", diff_id="", size_bytes=7)
+    await db.images.add(image(2, layer(1, digest="", node_id=B), layer(2)))
+    found = await db.images.get("im-2")
+    assert found is not None
+    assert found.layers == (layer(1, digest="sha256:1", diff_id="sha256:d", size_bytes=7), layer(2)) and not found.is_stored
+    assert await db.images.digests() == {"sha256:1"}
+    assert await db.images.unstored_layers(10) == [layer(2)]
+
+
+async def test_deleting_takes_keys_but_leaves_layers_until_they_are_forgotten(db: Database) -> None:
+    await db.images.add(image(1, layer(1), layer(2)), b"k")
+    await db.images.add(image(2, layer(2), layer(3)), b"l")
+    assert not await db.images.forget_layer("ly-1")
+    assert await db.images.delete("im-1") and not await db.images.delete("im-1")
+    assert await db.images.find("ws", b"k") is None
+    assert await db.images.unused_layers(1.0, 10) == []
+    assert await db.images.unused_layers(5.0, 10) == [layer(1)]
+    assert {found.layer_id for found in await db.images.unstored_layers(10)} == {"ly-2", "ly-3"}
+    assert not await db.images.forget_layer("ly-2")
+    assert await db.images.forget_layer("ly-1") and not await db.images.forget_layer("ly-1")
+    assert not await db.images.has_layer("ly-1") and await db.images.has_layer("ly-2")
+    assert await db.images.get("im-2") == image(2, layer(2), layer(3))
+    assert await db.images.add(image(5, layer(5)), b"k") == image(5, layer(5))
+
+
+async def test_layers_without_images_come_oldest_first_and_no_more_than_asked_for(db: Database) -> None:
+    for number in (3, 1, 2):
+        await db.images.add(image(number, layer(number)))
+    assert [found.layer_id for found in await db.images.unstored_layers(2)] == ["ly-1", "ly-2"]
+    for number in (3, 1, 2):
+        await db.images.delete(f"im-{number}")
+    assert [found.layer_id for found in await db.images.unused_layers(10.0, 2)] == ["ly-1", "ly-2"]
+    assert await db.images.unstored_layers(10) == []
+
+
+async def test_images_page_newest_first_without_gaps_even_among_equals(db: Database) -> None:
+    for number in range(10):
+        await db.images.add(image(number, layer(number), created_at=float(number // 4)))
+    await db.images.add(image(99, workspace="ws2"))
+    seen: list[ImageRecord] = []
+    after: tuple[float, str] | None = None
+    while page := await db.images.list_("ws", after=after, limit=3):
+        seen += page
+        after = (page[-1].created_at, page[-1].image_id)
+    assert [found.image_id for found in seen] == [f"im-{number}" for number in range(9, -1, -1)]
+
+
+async def test_dropped_keys_name_nothing(db: Database) -> None:
+    for number, key in ((1, b"a"), (2, b"b"), (3, b"c")):
+        await db.images.add(image(number), key)
+    await db.images.add(image(4, workspace="ws2"), b"a")
+    await db.images.drop_keys("ws", [b"a", b"c", b"none"])
+    assert [await db.images.find("ws", key) for key in (b"a", b"b", b"c")] == [None, image(2), None]
+    assert await db.images.find("ws2", b"a") == image(4, workspace="ws2")
+    await db.images.drop_keys("ws", [])
+    assert {found.image_id for found in await db.images.keyless("ws", 9.0)} == {"im-1", "im-3"}
+
+
+async def test_an_image_is_used_by_sandboxes_that_have_not_stopped(db: Database) -> None:
+    await db.images.add(image(1))
+    records = [await add(db, sandbox(number, image="im-1")) for number in range(3)]
+    await add(db, sandbox(9, image="debian:3.11"))
+    assert await db.images.used_by("im-1") == 3
+    await end(db, records[0], Observed(SandboxState.STOPPING, reason=EndReason.TIMEOUT))
+    assert await db.images.used_by("im-1") == 3
+    await end(db, records[0])
+    assert await db.images.used_by("im-1") == 2
+    assert await db.images.used_by("debian:3.11") == 1 and await db.images.used_by("im-none") == 0

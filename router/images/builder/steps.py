@@ -78,8 +78,6 @@ class Steps:
             case model.Workdir(path=path):
                 self.config.workdir = posixpath.normpath(posixpath.join(self._workdir, path))
                 await self._workshop.sandbox.make_directory(self.config.workdir)
-            case model.Arg() | model.Maintainer():
-                pass
             case _:
                 raise UnimplementedError(f"{type(instruction).__name__.upper()} is not supported yet.")
 
@@ -206,6 +204,8 @@ def configure(config: image_pb2.ImageConfig, instruction: model.Instruction, *, 
             _set(config.exposed_ports, sorted({*config.exposed_ports, *ports}))
         case model.Healthcheck():
             config.healthcheck = json.dumps(instruction.original)
+        case model.Arg() | model.Maintainer():
+            pass  # the scope has the one, and the other means nothing any more
         case _:
             return False
     return True
