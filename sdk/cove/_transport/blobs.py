@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Collection, Iterator
-from typing import BinaryIO, Final
+from pathlib import Path
+from typing import Final
 
 from cove._image.definition import LocalBlob
 from cove._transport.bulk import Body, check
@@ -97,21 +98,23 @@ async def _content(blob: LocalBlob) -> AsyncIterator[bytes]:
     Raises:  InvalidError: the file has changed.
     """
     digest = hashlib.sha256()
-    left = blob.size_bytes
+    sent_bytes = 0
     try:
-        with await asyncio.to_thread(blob.path.open, "rb") as file:
-            while left > 0:
-                piece = await asyncio.to_thread(_read, file, min(left, PIECE_BYTES), digest)
-                left -= len(piece)
-                if not piece or (left == 0 and digest.digest() != blob.sha256):
-                    raise _changed(blob)
-                yield piece
+        while sent_bytes < blob.size_bytes:
+            piece = await asyncio.to_thread(_read, blob.path, sent_bytes, min(blob.size_bytes - sent_bytes, PIECE_BYTES), digest)
+            sent_bytes += len(piece)
+            if not piece or (sent_bytes == blob.size_bytes and digest.digest() != blob.sha256):
+                raise _changed(blob)
+            yield piece
     except OSError as error:
         raise _changed(blob) from error
 
 
-def _read(file: BinaryIO, most: int, digest: hashlib._Hash) -> bytes:
-    piece = file.read(most)
+def _read(path: Path, offset: int, most: int, digest: hashlib._Hash) -> bytes:
+    """One piece, which ``digest`` sees too. The file is opened for each: one left open by a thread whose caller is cancelled would stay so."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        piece = file.read(most)
     digest.update(piece)
     return piece
 
