@@ -111,7 +111,10 @@ async def _content(blob: LocalBlob) -> AsyncIterator[bytes]:
 
 
 def _read(path: Path, offset: int, most: int, digest: hashlib._Hash) -> bytes:
-    """One piece, which ``digest`` sees too. The file is opened for each: one left open by a thread whose caller is cancelled would stay so."""
+    """One piece, which ``digest`` sees too.
+
+    The file is opened for each: one left open by a thread whose caller is cancelled would stay so.
+    """
     with path.open("rb") as file:
         file.seek(offset)
         piece = file.read(most)
