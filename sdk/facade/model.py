@@ -82,6 +82,7 @@ class Module:
     defined: frozenset[str]
     exported: list[str]
 
+
 @dataclass
 class Part:
     """A class in a private module that holds some of an exposed class's methods.
