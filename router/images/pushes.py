@@ -11,7 +11,7 @@ from cove.types import NodeId
 from cove.wire import image_pb2
 from router.auth import Caller
 from router.db.records import ImageRecord, LayerRecord
-from router.images.builder.pulls import credentials_of
+from router.images.builder.pulls import check_kind, credentials_of
 from router.images.catalogue import Catalogue
 from router.images.manifests import config_of
 from router.images.storekeeper import Storekeeper
@@ -50,6 +50,7 @@ class Pushes:
         """
         image = await self._catalogue.get(caller.workspace, request.image_id)
         reference = parse_reference(request.target.reference)
+        check_kind(request.target)
         layers: list[LayerRecord] = []
         if image.base:
             yield image_pb2.ImagePushEvent(status=f"packing {image.base}")

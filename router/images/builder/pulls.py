@@ -26,10 +26,15 @@ Say = Callable[[str], None]
 _KINDS: Final[Mapping[str, CredentialKind]] = {"": "registry", "ecr": "aws_ecr", "gcp": "gcp_artifact_registry"}
 
 
-async def credentials_of(image: image_pb2.RegistryImage, registry: str, network: Network) -> Credentials | None:
-    """What the image's secret gives for the registry; None: no secret. Raises: InvalidError; as ``credentials_from_secret``."""
+def check_kind(image: image_pb2.RegistryImage) -> None:
+    """Pass if there is such a kind of registry. Raises: InvalidError."""
     if image.kind not in _KINDS:
         raise InvalidError(f"{image.kind[:80]!r} is no kind of registry.")
+
+
+async def credentials_of(image: image_pb2.RegistryImage, registry: str, network: Network) -> Credentials | None:
+    """What the image's secret gives for the registry; None: no secret. Raises: InvalidError; as ``credentials_from_secret``."""
+    check_kind(image)
     if not image.secret:
         return None
     return await credentials_from_secret(dict(image.secret), _KINDS[image.kind], registry=registry, network=network)
