@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import stat
@@ -16,6 +17,7 @@ TaskId = NewType("TaskId", str)
 AppId = NewType("AppId", str)
 ExecId = NewType("ExecId", str)
 NodeId = NewType("NodeId", str)
+ImageId = NewType("ImageId", str)
 
 MAIN_EXEC_ID: Final = ExecId("main")
 """Exec id of a sandbox's main process: the command given to ``Sandbox.create``."""
@@ -51,6 +53,16 @@ def new_id(prefix: str) -> str:
     """A fresh id such as ``sb-3xK…``: the prefix, a dash and 22 random base-62 characters (131 bits)."""
     # One draw for all characters: a draw each is 22 system calls, which a router notices.
     number, characters = secrets.randbelow(_ID_SPACE), []
+    for _ in range(_ID_LENGTH):
+        number, digit = divmod(number, len(_ID_ALPHABET))
+        characters.append(_ID_ALPHABET[digit])
+    return f"{prefix}-{''.join(characters)}"
+
+
+def derived_id(prefix: str, *parts: bytes) -> str:
+    """The id that these ``parts`` always give, in the form of :func:`new_id`: for what must be the same thing when asked for again."""
+    digest = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+    number, characters = int.from_bytes(digest, "big"), []
     for _ in range(_ID_LENGTH):
         number, digit = divmod(number, len(_ID_ALPHABET))
         characters.append(_ID_ALPHABET[digit])
