@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from cove.exception import InternalError, NotFoundError
+from cove.exception import ConnectionError, InternalError, NotFoundError
 from cove.types import AppId
 from cove.wire import image_pb2
 from policies.images import check_definition
@@ -18,6 +18,7 @@ from router.db.protocol import Database
 from router.db.records import ImageRecord
 from router.images.builder.keys import keys_of
 from router.images.builder.layers import Builder
+from router.images.failures import as_ours
 from router.images.manifests import to_image_info
 
 log = structlog.get_logger(__name__)
@@ -126,7 +127,9 @@ class Builds:
         try:
             return await self._builder.build(caller, request, running.emit)
         except ExceptionGroup as group:
-            raise _first(group) from group
+            raise as_ours(_first(group)) from group
+        except ConnectionError as error:
+            raise as_ours(error) from error
         finally:
             self._forget(running)
             running.wake()
