@@ -34,6 +34,10 @@ def add_directory(local: Path, remote: str, ignore: Ignore) -> Callable[[], Draf
     return lambda: Draft((text.copy("tree", target),), tuple(context.tree("tree", local, ignore)))
 
 
+_IMPORTABLE: Final = "ENV PYTHONPATH=/root${PYTHONPATH:+:$PYTHONPATH}"
+"""Modules are found wherever a program starts."""
+
+
 def add_modules(names: tuple[str, ...], ignore: Ignore) -> Callable[[], Draft]:
     """The source of modules and packages, found as ``import`` finds them.
 
@@ -45,7 +49,8 @@ def add_modules(names: tuple[str, ...], ignore: Ignore) -> Callable[[], Draft]:
 
     def draft() -> Draft:
         drafts = [_module(name, f"module{index}", ignore) for index, name in enumerate(names)]
-        return Draft(tuple(command for one in drafts for command in one.commands), tuple(found for one in drafts for found in one.context))
+        commands = (*(command for one in drafts for command in one.commands), _IMPORTABLE)
+        return Draft(commands, tuple(found for one in drafts for found in one.context))
 
     return draft
 

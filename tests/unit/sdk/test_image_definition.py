@@ -402,7 +402,8 @@ def test_python_source(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (here / hidden).parent.mkdir(exist_ok=True)
         (here / hidden).touch()
     image = BASE.add_local_python_source("imgmod", "imgpkg")
-    assert layers(image) == [['COPY ["module0", "/root/imgmod.py"]', 'COPY ["module1.0", "/root/imgpkg/"]']]
+    importable = "ENV PYTHONPATH=/root${PYTHONPATH:+:$PYTHONPATH}"
+    assert layers(image) == [['COPY ["module0", "/root/imgmod.py"]', 'COPY ["module1.0", "/root/imgpkg/"]', importable]]
     files = [path for path, file in context(image).items() if stat.S_ISREG(file.mode)]
     assert "module1.0/sub/m.py" in files
     assert not [path for path in files if ".git" in path or "__pycache__" in path or ".z" in path or "json" in path or "pyc" in path]
