@@ -153,7 +153,8 @@ class Building(Steps, Part):
     ) -> _Image:
         """Add the source of modules and packages that can be imported here, such that they can be imported in the image.
 
-        They go to ``/root``, which comes first on the image's ``PYTHONPATH`` then. Names that begin with a dot, ``.pyc`` files and ``__pycache__`` never come along.
+        They go to ``/root``, which comes first on the image's ``PYTHONPATH`` then. Names that begin with a dot, ``.pyc`` files and
+        ``__pycache__`` never come along.
 
         Args:
             modules: names as in import statements.
