@@ -22,7 +22,6 @@ from sandboxd.assembly import INIT_PATH
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
 from sandboxd.host_assembly import Facilities, HostAssembly
-from sandboxd.image_recipe import DEBIAN_PYTHONS
 from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
 from sandboxd.layers import BlobClient, LayerCache
@@ -85,7 +84,7 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
         async with serve(
             node, gate, grpc_address=settings.grpc_address, http_address=settings.http_address, images=facilities.images
         ) as bound:
-            identity = await _identity(settings, node_id, bound)
+            identity = await _identity(settings, facilities, node_id, bound)
             registration = Registration(
                 node,
                 identity,
@@ -118,18 +117,23 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
     pool = await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes)
     layers = LayerCache(pool, blobs)
     await layers.sweep()
+    cgroups = Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes)
+    for sandbox_id in cgroups.list_():
+        cgroups.thaw(
+            sandbox_id
+        )  # a daemon that died in the middle of a snapshot left it so; runsc waits for ever for an answer of such a one
     runsc = RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform)
     return Facilities(
         runtime=RunscRuntime(runsc),
         images=ImageStacks(
-            BaseImages(settings.images_dir, progress=lambda line: log.info("image progress", line=line)),
+            BaseImages(settings.images_dir, prebuilt=settings.bases_dir, progress=lambda line: log.info("image progress", line=line)),
             layers,
             tarball_dirs=settings.tarball_dirs or [settings.state_dir / "tarballs"],
             run_dir=settings.run_dir,
         ),
         pool=pool,
         rootfs=RootfsMounts(settings.run_dir, instance=name),
-        cgroups=Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes),
+        cgroups=cgroups,
         network=NetworkManager.open(
             name, settings.run_dir, pool=settings.network_pool, allow_private=settings.allow_private_networks, resolvers=host_nameservers()
         ),
@@ -179,7 +183,7 @@ def _node(settings: NodeSettings, facilities: Facilities, changed: Callable[[San
     )
 
 
-async def _identity(settings: NodeSettings, node_id: NodeId, bound: Bound) -> Identity:
+async def _identity(settings: NodeSettings, facilities: Facilities, node_id: NodeId, bound: Bound) -> Identity:
     grpc_host, http_host = (address.rpartition(":")[0] for address in (settings.grpc_address, settings.http_address))
     return Identity(
         node_id=node_id,
@@ -187,7 +191,7 @@ async def _identity(settings: NodeSettings, node_id: NodeId, bound: Bound) -> Id
         http_url=settings.advertised_http_url or f"http://{http_host}:{bound.http_port}",
         version=metadata.version("cove-server"),
         runsc_version=await _runsc_version(settings.runsc_path),
-        debian_pythons=sorted(DEBIAN_PYTHONS),
+        debian_pythons=facilities.images.pythons(),
     )
 
 

@@ -15,11 +15,12 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,8 @@ from sandboxd.image_recipe import DEBIAN_PYTHONS, ImageRecord, Recipe, image_id
 
 LOCK_POLL_S: Final = 0.1
 """A build takes half a minute: a waiter that looks ten times a second costs nothing and can be cancelled at any time."""
+
+_PREBUILT: Final = re.compile(r"debian-(3\.\d{1,2})\.tar(\.(gz|xz|bz2|zst))?")
 
 Build = Callable[[Path], Awaitable[ImageRecord]]
 
@@ -50,10 +53,14 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaseImages:
-    """The cache of base images in ``directory``. Calls for the same image at the same time share one build."""
+    """The cache of base images in ``directory``. Calls for the same image at the same time share one build.
 
-    def __init__(self, directory: Path, *, progress: Progress = ignore) -> None:
+    Args:    prebuilt: directory of tarballs ``debian-3.12.tar.zst`` (or another compression) that go before what is built here.
+    """
+
+    def __init__(self, directory: Path, *, prebuilt: Path | None = None, progress: Progress = ignore) -> None:
         self._directory = directory
+        self._prebuilt = prebuilt
         self._progress = progress
         self._digests: dict[tuple[int, ...], str] = {}
 
@@ -67,7 +74,21 @@ class BaseImages:
         """
         if ref.WhichOneof("source") == "rootfs_path":
             return await self.from_tarball(Path(ref.rootfs_path))
-        return await self.debian(debian_recipe(ref.debian))
+        if tarball := self.prebuilt().get(ref.debian):
+            return await self.from_tarball(tarball, python=ref.debian)
+        return await self.debian(debian_recipe(ref.debian, also=self.prebuilt()))
+
+    def prebuilt(self) -> Mapping[str, Path]:
+        """Tarballs of the operator's directory by the Python they have, as it is now."""
+        try:
+            found = sorted(self._prebuilt.iterdir()) if self._prebuilt else []
+        except FileNotFoundError:
+            found = []
+        return {match[1]: path for path in found if (match := _PREBUILT.fullmatch(path.name))}
+
+    def pythons(self) -> list[str]:
+        """Every Python that there is a default image for."""
+        return sorted({*DEBIAN_PYTHONS, *self.prebuilt()})
 
     async def debian(self, recipe: Recipe) -> BaseImage:
         """The image of ``recipe``; half a minute where it has to be built."""
@@ -78,13 +99,16 @@ class BaseImages:
 
         return await self._made(recipe.name, build)
 
-    async def from_tarball(self, file: Path) -> BaseImage:
-        """The image in a rootfs tarball (plain, gzip, bzip2, xz or zstd), known by its sha256: a changed file is another image."""
+    async def from_tarball(self, file: Path, *, python: str = "") -> BaseImage:
+        """The image in a rootfs tarball (plain, gzip, bzip2, xz or zstd), known by its sha256: a changed file is another image.
+
+        Args:    python: the minor version that it has, where that is known.
+        """
         digest = await self._digest(file)
 
         async def build(root: Path) -> ImageRecord:
             notes = await image_build.unpack(file, root)
-            return await _record(root, digest=digest, source=str(file), notes=notes)
+            return await _record(root, digest=digest, source=str(file), python=python, notes=notes)
 
         return await self._made(f"rootfs-{digest[:32]}", build)
 
@@ -122,14 +146,15 @@ class BaseImages:
         return _image(place, record)
 
 
-def debian_recipe(python: str) -> Recipe:
+def debian_recipe(python: str, *, also: Iterable[str] = ()) -> Recipe:
     """The default image that has this minor version of Python.
 
+    Args:    also: versions that there are beside Debian's, for the error.
     Raises:  InvalidError: no Debian release has it.
     """
     codename = DEBIAN_PYTHONS.get(python)
     if codename is None:
-        remedy = f"Debian has {', '.join(DEBIAN_PYTHONS)}; for others give a rootfs tarball."
+        remedy = f"There are {', '.join(sorted({*DEBIAN_PYTHONS, *also}))}; for others use Image.from_registry."
         raise InvalidError(f"There is no default image with Python {python[:16]!r}.", remedy=remedy)
     return Recipe(codename=codename, python=python, hooks=image_build.hook_text())
 

@@ -63,6 +63,10 @@ class ImageStacks:
                 lowers.append(await self.layers.ensure(layer_ref(layer)))
         return Stack(lowers, env or DEFAULT_ENV, image_id)
 
+    def pythons(self) -> list[str]:
+        """Every Python that there is a default image for."""
+        return self._bases.pythons()
+
     async def base(self, name: str) -> BaseImage:
         """The base ``debian:3.11`` or ``rootfs:/path``. Raises: as :meth:`ensure`."""
         return await self._bases.ensure(base_ref(name, tarball_dirs=self._tarball_dirs))

@@ -105,6 +105,10 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Directories whose rootfs tarballs clients may name as images; empty: ``<state_dir>/tarballs``. Not ``/``: a tarball is a file of the
     host that its reader gets to see whole."""
 
+    bases_dir: Path | None = None
+    """Directory of tarballs ``debian-3.12.tar.zst``: default images to take as they are instead of building them here from Debian's
+    packages. Versions of Python that Debian does not have become available that way."""
+
     max_sandboxes: Annotated[int, msgspec.Meta(ge=1, le=16_000)] = 1000
     """Most sandboxes at a time: file descriptors, links and processes are finite before cpu and memory requests are."""
 

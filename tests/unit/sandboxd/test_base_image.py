@@ -7,6 +7,7 @@ import contextlib
 import io
 import lzma
 import os
+import re
 import stat
 import subprocess
 import tarfile
@@ -92,6 +93,22 @@ async def test_a_tarball_keeps_owners_modes_and_links(images: BaseImages, tmp_pa
     assert (image.path / "absolute").readlink() == Path("/home/user/note")
     assert stat.S_IMODE((image.path / "home").stat().st_mode) == 0o755, "parents that the archive leaves out are not open to all"
     assert image.env["PATH"].startswith("/usr/local/sbin")
+
+
+async def test_prebuilt_images_go_first_and_bring_versions(tmp_path: Path) -> None:
+    prebuilt = tmp_path / "bases"
+    prebuilt.mkdir()
+    for name in ("debian-3.11.tar", "debian-3.9.tar.xz", "debian-3.12.zip", "other.tar", ".debian-3.10.tar.part"):
+        content = _tar(_file("./etc/made-of", name.encode()))
+        (prebuilt / name).write_bytes(lzma.compress(content) if name.endswith(".xz") else content)
+    images = BaseImages(tmp_path / "images", prebuilt=prebuilt)
+    assert images.pythons() == ["3.11", "3.13", "3.9"]
+    image = await images.ensure(ImageRef(debian="3.11"))
+    assert ((image.path / "etc/made-of").read_bytes(), image.python) == (b"debian-3.11.tar", "3.11")
+    assert (await images.ensure(ImageRef(debian="3.9"))).python == "3.9"
+    with pytest.raises(InvalidError, match=re.escape("There are 3.11, 3.13, 3.9")):
+        await images.ensure(ImageRef(debian="3.12"))
+    assert BaseImages(tmp_path / "images", prebuilt=tmp_path / "none").pythons() == ["3.11", "3.13"]
 
 
 async def test_no_name_or_link_leads_out(images: BaseImages, tmp_path: Path, outside: Path) -> None:
