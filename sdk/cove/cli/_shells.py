@@ -12,6 +12,7 @@ from cove._async.image import _Image
 from cove._async.sandbox import _Sandbox
 from cove.cli import _attach, _sandboxes
 from cove.cli._show import progress
+from cove.types import is_id
 
 APP: Final = "cove-shell"
 """App of the sandboxes that shells make."""
@@ -29,7 +30,8 @@ async def in_running(reference: str, command: list[str], *, pty: bool | None) ->
 
 
 class Wanted(NamedTuple):
-    """The sandbox that a shell wants. ``memory`` in MiB, ``timeout`` in seconds, ``image`` a Python version or a path on the node."""
+    """The sandbox that a shell wants. ``memory`` in MiB, ``timeout`` in seconds, ``image``: an id, a Python version, a path on the node, or a
+    reference to a registry."""
 
     cpu: float | None
     memory: int | None
@@ -74,4 +76,8 @@ async def _create(wanted: Wanted) -> _Sandbox:
 def _image(text: str | None) -> _Image | None:
     if text is None:
         return None
-    return _Image.from_rootfs(text) if text.startswith("/") else _Image.debian_slim(text)
+    if is_id(text, "im"):
+        return _Image.from_id(text)
+    if text.startswith("/"):
+        return _Image.from_rootfs(text)
+    return _Image.debian_slim(text) if text[:1].isdigit() and ":" not in text else _Image.from_registry(text)

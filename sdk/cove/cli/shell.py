@@ -27,7 +27,7 @@ def shell(
     memory: Annotated[int | None, typer.Option(metavar="MIB", help="Memory of the new sandbox.")] = None,
     block_network: Annotated[bool, typer.Option("--block-network", help="No network in the new sandbox.")] = False,
     image: Annotated[
-        str | None, typer.Option(help="Debian with this Python (such as 3.12), or a rootfs tarball on the node by path.")
+        str | None, typer.Option(help="An image's id, a reference to a registry, Debian with this Python (3.11), or a tarball on the node.")
     ] = None,
     timeout: Annotated[int | None, typer.Option(metavar="SECONDS", help="Lifetime of the new sandbox; a day when left out.")] = None,
 ) -> None:
