@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from cove.wire import image_pb2
 from router.images.manifests import CHAIN_LENGTH
 from tests.integration.router.conftest import Cluster, running_cluster, settings_for
 from tests.integration.router.image_client import Bench, bench_on, build, definition, image_ids, sandbox_of, snapshot
+from tests.integration.router.test_crash import router_process
+from tests.support.fake_node import fake_node
 from tests.support.fake_tree import put
 
 
@@ -47,11 +50,19 @@ async def stored(bench: Bench, image_id: str) -> image_pb2.ImageInfo:
     return image  # type: ignore[no-any-return]  # the client's answers are untyped
 
 
-async def look_again(bench: Bench) -> None:
+@pytest.fixture
+async def patient(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A router that gives no node up however far its clock is moved."""
+    async with (
+        running_cluster(settings_for(tmp_path, node_unreachable_after_s=1e6, node_lost_after_s=2e6)) as cluster,
+        bench_on(cluster) as found,
+    ):
+        yield found
+
+
+def look_again(bench: Bench) -> None:
     """The storekeeper's next audit is due."""
     bench.cluster.clock.advance(601)
-    for node in bench.cluster.nodes.values():
-        await node.report()
     bench.cluster.router.parts.images.keeper.wake()
 
 
@@ -221,28 +232,30 @@ async def test_a_node_that_answers_nonsense_is_not_believed(bench: Bench, digest
     assert "nonsense" not in await bench.cluster.router.parts.db.images.digests()
 
 
-async def test_layers_left_over_go_after_two_looks(bench: Bench) -> None:
+async def test_layers_left_over_go_after_two_looks(patient: Bench) -> None:
+    bench = patient
     client, layers = bench.cluster.client, bench.work.layers
     image = await snapshot(client, await sandbox_of(client))
     known = set(layers.layers)
     layers.layers["ly-left"] = {}
-    await look_again(bench)
+    look_again(bench)
     await audited(bench, 1)
     assert not layers.removed
     layers.layers["ly-young"] = {}
-    await look_again(bench)
+    look_again(bench)
     await told(bench, lambda: bool(layers.removed))
     await audited(bench, 2)
     assert layers.removed == ["ly-left"] and set(layers.layers) == known | {"ly-young"}
     assert (await client.call("ImageGet", image_pb2.ImageGetRequest(image_id=image.image_id))).image_id
 
 
-async def test_a_node_that_cannot_be_asked_does_not_spoil_the_audit_of_others(bench: Bench) -> None:
+async def test_a_node_that_cannot_be_asked_does_not_spoil_the_audit_of_others(patient: Bench) -> None:
+    bench = patient
     async with bench_on(bench.cluster, "node-0") as broken:
         await broken.node.stop()
         bench.work.layers.layers["ly-left"] = {}
         for count in (1, 2):
-            await look_again(bench)
+            look_again(bench)
             await audited(bench, count)
         await told(bench, lambda: bench.work.layers.removed == ["ly-left"])
 
@@ -401,3 +414,32 @@ async def test_no_two_requests_share_a_key_by_accident(bench: Bench) -> None:
     request = image_pb2.SandboxSnapshotFilesystemRequest(sandbox_id=source, idempotency_key="")
     with pytest.raises((InvalidError, AlreadyExistsError)):
         await bench.cluster.client.call("SandboxSnapshotFilesystem", request)
+
+
+async def test_kill_between_the_nodes_work_and_the_routers_write_loses_no_snapshot(tmp_path: Path) -> None:
+    """kill -9 while the node's answer is on its way; after a restart the same key gives the layer that was taken then."""
+    key = new_id("ik")
+    async with AsyncExitStack() as stack:
+        before = await stack.enter_async_context(router_process(tmp_path))
+        join_token = (tmp_path / "router/join-token").read_text()
+        node = await stack.enter_async_context(fake_node("a", before.addresses["grpc"], join_token))
+        source = await sandbox_of(before.client)
+        put(node.layers.trees[source], "/then", b"1")
+        node.layers.drop_answers = True
+        call = asyncio.create_task(snapshot(before.client, source, key))
+        await node.layers.arrived.wait()
+        await before.kill()
+        await asyncio.wait([call])
+        assert call.exception() is not None
+        (taken,) = node.layers.layers
+        put(node.layers.trees[source], "/now", b"1")
+        node.layers.drop_answers = False
+
+        after = await stack.enter_async_context(router_process(tmp_path))
+        await node.register(router_address=after.addresses["grpc"])
+        await node.report(complete=True)
+        assert not await image_ids(after.client)
+        image = await snapshot(after.client, source, key)
+        copy = await sandbox_of(after.client, image.image_id)
+        assert [item.layer_id for item in node.layers.images[copy].layers if item.layer_id] == [taken]
+        assert "/then" in node.layers.trees[copy] and "/now" not in node.layers.trees[copy]
