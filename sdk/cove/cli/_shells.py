@@ -30,8 +30,10 @@ async def in_running(reference: str, command: list[str], *, pty: bool | None) ->
 
 
 class Wanted(NamedTuple):
-    """The sandbox that a shell wants. ``memory`` in MiB, ``timeout`` in seconds, ``image``: an id, a Python version, a path on the node, or a
-    reference to a registry."""
+    """The sandbox that a shell wants.
+
+    ``memory`` in MiB, ``timeout`` in seconds; ``image``: an id, a Python version, a path on the node, or a reference to a registry.
+    """
 
     cpu: float | None
     memory: int | None
