@@ -119,9 +119,7 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
     await layers.sweep()
     cgroups = Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes)
     for sandbox_id in cgroups.list_():
-        cgroups.thaw(
-            sandbox_id
-        )  # a daemon that died in the middle of a snapshot left it so; runsc waits for ever for an answer of such a one
+        cgroups.thaw(sandbox_id)  # frozen if the last daemon died in the middle of a snapshot; runsc would wait for its answer
     runsc = RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform)
     return Facilities(
         runtime=RunscRuntime(runsc),

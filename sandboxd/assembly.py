@@ -59,7 +59,7 @@ class Assembly(Protocol):
         """Directories between the sandbox's image and its changes, the lowest first."""
         ...
 
-    async def take_layer(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str]) -> float:
+    async def take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str]) -> float:
         """Make the sandbox's changes, on top of the layers ``merge``, a layer of this node. Idempotent.
 
         Returns: seconds that the sandbox stood still. Raises: ConflictError: it has ended. NotFoundError: one of ``merge``. OSError.

@@ -130,7 +130,6 @@ class HostAssembly:
         cgroups.set_cpus(entry.sandbox_id, ",".join(map(str, self._cores)))
 
     def reopen(self, sandbox_id: SandboxId) -> Fifos:
-        self._f.cgroups.thaw(sandbox_id)  # the other may have died in the middle of a snapshot
         fifos = Fifos(self.directory(sandbox_id))
         fifos.open()
         return fifos
@@ -165,8 +164,11 @@ class HostAssembly:
     def own_layers(self, entry: Entry) -> list[Path]:
         return [self.directory(entry.sandbox_id) / "layer"]  # the guest's own files are nobody's changes
 
-    async def take_layer(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str]) -> float:
-        return await self._f.images.layers.take(sandbox_id, layer_id, merge, stopped=lambda: self._frozen(sandbox_id))
+    async def take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str]) -> float:
+        images, sandbox_id = self._f.images, entry.sandbox_id
+        settings = [(await images.build_settings()).layer(release_of(entry.image))] if entry.build else []
+        own = [*self.own_layers(entry), *settings, self._f.guest_layer]
+        return await images.layers.take(sandbox_id, layer_id, merge, own=own, stopped=lambda: self._frozen(sandbox_id))
 
     @contextlib.asynccontextmanager
     async def _frozen(self, sandbox_id: SandboxId) -> AsyncIterator[None]:

@@ -206,7 +206,7 @@ class Node:
         guest = await sandbox.guest()
         with sandbox.activity():
             await guest.call(Op.SYNC)
-            return await self._assembly.take_layer(sandbox.sandbox_id, layer_id, merge)
+            return await self._assembly.take_layer(sandbox.entry, layer_id, merge)
 
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""

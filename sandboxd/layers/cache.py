@@ -22,6 +22,7 @@ from cove.exception import ConflictError, InvalidError, NotFoundError
 from cove.types import SandboxId, is_id
 from cove.wire.image_pb2 import LayerRef
 from sandboxd.layers.blobs import BlobClient
+from sandboxd.layers.own_files import remove_own_files
 from sandboxd.storage_pool import StoragePool
 from snapshots.backends.threads import in_thread
 from snapshots.digest import Digest, parse_digest
@@ -75,11 +76,12 @@ class LayerCache:
                 await self._fetch(layer)
         return self._place(layer_id) / "upper"
 
-    async def take(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str], *, stopped: Stopped) -> float:
+    async def take(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str], *, own: Sequence[Path], stopped: Stopped) -> float:
         """Make the sandbox's changes, on top of the layers ``merge``, the layer ``layer_id``; if it exists, leave it as it is.
 
         What is in memory alone is written out before the sandbox is stopped, so that it stands still for the rest only.
 
+        Args:    own: the node's directories in the sandbox's file system; copies of their files are not changes.
         Returns: seconds that the sandbox was stopped.
         Raises:  NotFoundError: one of ``merge``, or the sandbox's files. OSError.
         """
@@ -95,6 +97,7 @@ class LayerCache:
                     began = time.monotonic()
                     await self._copy(sandbox_id, taken)
                     took_s = time.monotonic() - began
+                await in_thread(remove_own_files, taken / "upper", own)
                 if below:
                     await self._merge(layer_id, [*below, taken / "upper"])
                 else:

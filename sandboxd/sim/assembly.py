@@ -72,7 +72,7 @@ class SimAssembly:
     def own_layers(self, entry: Entry) -> list[Path]:
         return []
 
-    async def take_layer(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str]) -> float:
+    async def take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str]) -> float:
         """There are no files to keep."""
         return 0.0
 

@@ -95,6 +95,12 @@ def sentry_pid(live: LiveCove, sandbox_id: str) -> int:
     return int((live.directory / "run" / "sandboxes" / sandbox_id / "pid").read_text())
 
 
+def cgroup_of(live: LiveCove, sandbox_id: str) -> Path:
+    """The sandbox's group in the hierarchy that can stop it."""
+    groups = [group / sandbox_id for group in _groups(live)]
+    return next(group for group in groups if (group / "freezer.state").exists() or (group / "cgroup.freeze").exists())
+
+
 def gofer_pid(live: LiveCove, sandbox_id: str) -> int:
     """The sandbox's file server."""
     pids = [pid for pid, words in _command_lines() if words and words[0] == "runsc-gofer" and any(sandbox_id in word for word in words)]
