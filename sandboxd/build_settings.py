@@ -6,6 +6,7 @@ stay here: an address that has them is left out.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -57,10 +58,14 @@ async def collect(directory: Path, environ: Mapping[str, str] = os.environ) -> B
     """
     shutil.rmtree(directory, ignore_errors=True)
     bundle = next((path for name in _CERTIFICATE_VARIABLES if (path := environ.get(name)) and Path(path).is_file()), CERTIFICATES)
+    async with asyncio.TaskGroup() as group:
+        pip = group.create_task(_said(sys.executable, "-m", "pip", "config", "list"))
+        npm = group.create_task(_said("npm", "config", "get", "registry"))
+        apt = group.create_task(_said("apt-config", "dump"))
     files = {
-        f"{INSIDE}/pip.conf": pip_configuration(await _said(sys.executable, "-m", "pip", "config", "list")),
-        f"{INSIDE}/npmrc": npm_configuration(await _said("npm", "config", "get", "registry")),
-        "/etc/apt/apt.conf.d/90cove-build": apt_configuration(await _said("apt-config", "dump")),
+        f"{INSIDE}/pip.conf": pip_configuration(pip.result()),
+        f"{INSIDE}/npmrc": npm_configuration(npm.result()),
+        "/etc/apt/apt.conf.d/90cove-build": apt_configuration(apt.result()),
     }
     env = {name: value for name in (*_PROXY_VARIABLES, *_PIP_VARIABLES) if (value := _public_words(environ.get(name, "")))}
     env |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_CONFIG_FILE": f"{INSIDE}/pip.conf", "NPM_CONFIG_USERCONFIG": f"{INSIDE}/npmrc"}
