@@ -47,7 +47,7 @@ class Stage:
             stack.callback(shutil.rmtree, directory)
             for name in ("cove", "raw", "files"):
                 (directory / name).mkdir()
-            settings = {"COVE_NODE_CPU_CAPACITY_MILLIS": str(MANY_CORES_MILLIS)}
+            settings = {"COVE_NODE_CPU_CAPACITY_MILLIS": str(MANY_CORES_MILLIS), "COVE_ROUTER_LOOPBACK_REGISTRIES": "true"}
             live = stack.enter_context(LiveCove(directory / "cove", **settings).running())
             _point_client_at(live)
             yield cls(live, stack.enter_context(RawRunsc.in_directory(directory / "raw")), directory / "files", quick=quick)

@@ -98,6 +98,10 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     registry: RegistrySettings = RegistrySettings()
     """How image registries are reached: mirrors, those without TLS, time-outs."""
 
+    loopback_registries: bool = False
+    """Whether clients may name registries on the router's own machine (``localhost:5000``) that ``registry`` does not list: with clients who
+    are not the machine's masters that would let them knock on its services."""
+
     build_timeout_s: Positive = 3600
     """How long the steps of one layer of an image may take."""
 

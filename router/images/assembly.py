@@ -67,7 +67,7 @@ def assemble_images(
         timeout_s=settings.build_timeout_s,
         clock=clock,
     )
-    pulls = Pulls(db, store, settings.registry, clock=clock)
+    pulls = Pulls(db, store, settings.registry, loopback=settings.loopback_registries, clock=clock)
     builder = Builder(db, store, catalogue, workshops, pulls, clock=clock)
 
     def any_node() -> NodeId:
@@ -82,5 +82,5 @@ def assemble_images(
         keeper=keeper,
         snapshots=snapshots,
         builds=Builds(db, builder),
-        pushes=Pushes(catalogue, keeper, store, settings.registry, base_node=any_node),
+        pushes=Pushes(catalogue, keeper, store, settings.registry, loopback=settings.loopback_registries, base_node=any_node),
     )

@@ -19,7 +19,7 @@ from snapshots.digest import Digest, parse_digest
 from snapshots.registry.client import RegistryClient
 from snapshots.registry.descriptor import Descriptor
 from snapshots.registry.image_config import ImageConfig, encode_config
-from snapshots.registry.network import Network
+from snapshots.registry.network import Network, check_elsewhere
 from snapshots.registry.platforms import Platform
 from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import parse_reference
@@ -38,10 +38,18 @@ class Pushes:
     """One instance per router."""
 
     def __init__(
-        self, catalogue: Catalogue, keeper: Storekeeper, store: Store, settings: RegistrySettings, *, base_node: Callable[[], NodeId]
+        self,
+        catalogue: Catalogue,
+        keeper: Storekeeper,
+        store: Store,
+        settings: RegistrySettings,
+        *,
+        loopback: bool,
+        base_node: Callable[[], NodeId],
     ) -> None:
-        """``base_node``: which node shall pack a base that nodes make themselves."""
-        self._catalogue, self._keeper, self._store, self._settings, self._base_node = catalogue, keeper, store, settings, base_node
+        """``loopback``: whether references may name this machine. ``base_node``: which node packs a base that nodes make themselves."""
+        self._catalogue, self._keeper, self._store, self._settings = catalogue, keeper, store, settings
+        self._loopback, self._base_node = loopback, base_node
 
     async def push(self, caller: Caller, request: image_pb2.ImagePushRequest) -> AsyncIterator[image_pb2.ImagePushEvent]:
         """Progress, then the manifest's digest.
@@ -51,6 +59,7 @@ class Pushes:
         image = await self._catalogue.get(caller.workspace, request.image_id)
         reference = parse_reference(request.target.reference)
         check_kind(request.target)
+        check_elsewhere(reference.registry, self._settings, loopback=self._loopback)
         layers: list[LayerRecord] = []
         if image.base:
             yield image_pb2.ImagePushEvent(status=f"packing {image.base}")

@@ -18,9 +18,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from cove.exception import InvalidError
+from cove.exception import InvalidError, PermissionDeniedError
 from snapshots.registry.endpoints import MAX_URL
-from snapshots.registry.reference import is_loopback
+from snapshots.registry.reference import is_loopback, split_port
 from snapshots.registry.settings import RegistrySettings
 
 CONNECTIONS_PER_HOST: Final = 16
@@ -118,6 +118,26 @@ def _environment_proxies() -> dict[str, URL]:
             )
         found[scheme] = url
     return found
+
+
+def check_elsewhere(registry: str, settings: RegistrySettings, *, loopback: bool) -> None:
+    """Pass unless ``registry`` (normalised) is written as an address of this machine or of its link. Names are judged when they are resolved.
+
+    Args:    loopback: whether loopback addresses may be named all the same.
+    Raises:  PermissionDeniedError: it is, and the operator has not named it.
+    """
+    if registry in settings.insecure_registries or (loopback and is_loopback(registry)):
+        return
+    host = split_port(registry)[0].strip("[]")
+    try:
+        allowed = not is_loopback(registry) and _is_elsewhere(host)
+    except ValueError:
+        allowed = True  # a name
+    if not allowed:
+        raise PermissionDeniedError(
+            f"The registry {registry} is the server's own machine or its link.",
+            remedy="An operator can allow it: `loopback_registries`, or `insecure_registries` in the router's settings.",
+        )
 
 
 def _is_elsewhere(address: str) -> bool:

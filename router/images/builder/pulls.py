@@ -11,16 +11,20 @@ from cove.wire import image_pb2
 from router.db.protocol import Database
 from router.db.records import ImageRecord, LayerRecord
 from snapshots.digest import Digest
+from snapshots.lease import Leases
 from snapshots.registry.client import RegistryClient, ResolvedImage
 from snapshots.registry.cloud import credentials_from_secret
 from snapshots.registry.credentials import CredentialKind, Credentials
 from snapshots.registry.descriptor import Descriptor
-from snapshots.registry.network import Network
+from snapshots.registry.network import Network, check_elsewhere
 from snapshots.registry.reference import parse_reference
 from snapshots.registry.settings import RegistrySettings
 from snapshots.store import Store
 
 Say = Callable[[str], None]
+
+LEASE_S: Final = 6 * 3600.0
+"""Longer than any pull takes."""
 
 
 _KINDS: Final[Mapping[str, CredentialKind]] = {"": "registry", "ecr": "aws_ecr", "gcp": "gcp_artifact_registry"}
@@ -43,8 +47,9 @@ async def credentials_of(image: image_pb2.RegistryImage, registry: str, network:
 class Pulls:
     """One instance per router."""
 
-    def __init__(self, db: Database, store: Store, settings: RegistrySettings, *, clock: Callable[[], float]) -> None:
-        self._db, self._store, self._settings, self._clock = db, store, settings, clock
+    def __init__(self, db: Database, store: Store, settings: RegistrySettings, *, loopback: bool, clock: Callable[[], float]) -> None:
+        """``loopback``: whether references may name this machine."""
+        self._db, self._store, self._settings, self._loopback, self._clock = db, store, settings, loopback, clock
 
     async def pull(self, workspace: str, image: image_pb2.RegistryImage, key: bytes, say: Say, *, replace: bool) -> ImageRecord:
         """The image that a reference names now, as a record under ``key``.
@@ -54,15 +59,18 @@ class Pulls:
             AuthError, PermissionDeniedError: the secret is wrong or missing. ConnectionError, DataLossError: trying again can help.
         """
         reference = parse_reference(image.reference)
+        check_elsewhere(reference.registry, self._settings, loopback=self._loopback)
         async with Network(self._settings) as network:
             credentials = await credentials_of(image, reference.registry, network)
             async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
                 say(f"FROM {reference}")
                 resolved = await client.resolve(reference)
                 say(f"{reference} is {resolved.digest}, {len(resolved.layers)} layers, {resolved.size_bytes / 1e6:.1f} MB")
-                missing = [layer for layer in resolved.layers if not await self._store.has(Digest(layer.digest))]
-                await client.download(reference, missing, self._keep)
-        return await self._db.images.add(self._record(workspace, str(reference), resolved), key, replace=replace)
+                # Leased first, looked for then: what is there stays until the image's record names it.
+                async with Leases(self._store.backend).hold("pull", {Digest(layer.digest) for layer in resolved.layers}, ttl_s=LEASE_S):
+                    missing = [layer for layer in resolved.layers if not await self._store.has(Digest(layer.digest))]
+                    await client.download(reference, missing, self._keep)
+                    return await self._db.images.add(self._record(workspace, str(reference), resolved), key, replace=replace)
 
     async def _keep(self, descriptor: Descriptor, chunks: AsyncIterator[bytes]) -> None:
         await self._store.put(chunks, max_bytes=descriptor.size_bytes, expect=Digest(descriptor.digest))

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from yarl import URL
 
-from cove.exception import InvalidError, ServiceError
+from cove.exception import InvalidError, PermissionDeniedError, ServiceError
 from snapshots.registry.endpoints import endpoints, follow, origin, same_origin
-from snapshots.registry.network import GuardedResolver, Network
+from snapshots.registry.network import GuardedResolver, Network, check_elsewhere
 from snapshots.registry.settings import RegistrySettings
 from tests.integration.registry.faults import FixedResolver
 
@@ -145,3 +145,21 @@ async def test_a_proxy_may_lack_its_scheme(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("https_proxy", "proxy.example:3128")
     async with Network(PLAIN) as network:
         assert network.proxy(URL("https://elsewhere.example/x")) == URL("http://proxy.example:3128")
+
+
+@pytest.mark.parametrize(
+    "registry",
+    ["localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "[::ffff:127.0.0.1]:1", "0.0.0.0:1", "169.254.169.254", "[fe80::1]:1"],
+)
+def test_this_machine_is_no_registry_unless_the_operator_says_so(registry: str) -> None:
+    with pytest.raises(PermissionDeniedError, match="loopback_registries"):
+        check_elsewhere(registry, RegistrySettings(), loopback=False)
+
+
+def test_registries_elsewhere_and_those_that_are_listed_pass() -> None:
+    for registry in ("docker.io", "registry.example:5000", "10.0.0.1:5000", "192.0.2.7", "[2001:db8::1]:443"):
+        check_elsewhere(registry, RegistrySettings(), loopback=False)
+    check_elsewhere("127.0.0.1:5000", RegistrySettings(insecure_registries=["127.0.0.1:5000"]), loopback=False)
+    check_elsewhere("127.0.0.1:5000", RegistrySettings(), loopback=True)
+    with pytest.raises(PermissionDeniedError):
+        check_elsewhere("169.254.169.254", RegistrySettings(), loopback=True)
