@@ -57,7 +57,8 @@ class LayerCache:
     async def sweep(self) -> None:
         """Remove what a daemon that died left unfinished; before anything else."""
         for path in self._directory.iterdir():
-            if not is_id(path.name, "ly") and not (path.suffix == ".json" and self._place(path.stem).is_dir()):
+            layer_id = path.name.removesuffix(".json")
+            if not (is_id(layer_id, "ly") and self._place(layer_id).is_dir()):
                 await self._pool.remove_tree(path)
 
     def list_(self) -> list[str]:

@@ -57,7 +57,7 @@ class Blobs(BlobClient):
 
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[StoragePool]:
-    opened = await StoragePool.open(tmp_path / "state", instance=f"cove-t{secrets.token_hex(4)}", size_bytes=512 * MIB)
+    opened = await StoragePool.open(tmp_path / "state", instance=f"cove-t{secrets.token_hex(4)}", size_bytes=4096 * MIB)
     yield opened
     for sandbox in opened.list_():
         await opened.remove_upper(sandbox)
