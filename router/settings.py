@@ -99,8 +99,8 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How image registries are reached: mirrors, those without TLS, time-outs."""
 
     loopback_registries: bool = False
-    """Whether clients may name registries on the router's own machine (``localhost:5000``) that ``registry`` does not list: with clients who
-    are not the machine's masters that would let them knock on its services."""
+    """Whether clients may name registries on the router's own machine (``localhost:5000``) that ``registry`` does not list. Clients who are
+    not the machine's masters could knock on its services that way."""
 
     build_timeout_s: Positive = 3600
     """How long the steps of one layer of an image may take."""

@@ -121,7 +121,7 @@ def _environment_proxies() -> dict[str, URL]:
 
 
 def check_elsewhere(registry: str, settings: RegistrySettings, *, loopback: bool) -> None:
-    """Pass unless ``registry`` (normalised) is written as an address of this machine or of its link. Names are judged when they are resolved.
+    """Pass unless ``registry`` (normalised) is written as an address of this machine or its link. Names are judged when they are resolved.
 
     Args:    loopback: whether loopback addresses may be named all the same.
     Raises:  PermissionDeniedError: it is, and the operator has not named it.
