@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
 from cove.exception import InternalError, InvalidError, NotFoundError, RemoteError, ResourceExhaustedError, UnimplementedError
 from cove.wire import image_pb2
 from router.images.builder.stages import LayerBuild
-from tests.integration.router.conftest import Cluster
+from tests.integration.router.conftest import Cluster, running_cluster, settings_for
 from tests.integration.router.image_client import Bench, bench_on, build, definition, image_ids, layer, sandbox_of
 
 
 @pytest.fixture
-async def bench(cluster: Cluster) -> AsyncIterator[Bench]:
-    async with bench_on(cluster) as found:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """With time for calls on a busy machine: what a node does not hear in time is left to the reconciler, which sleeps here."""
+    async with running_cluster(settings_for(tmp_path, node_call_timeout_s=10.0)) as cluster, bench_on(cluster) as found:
         yield found
 
 

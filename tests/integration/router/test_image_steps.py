@@ -6,13 +6,14 @@ import io
 import logging
 import tarfile
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from cove.exception import Error, InvalidError, NotFoundError, RemoteError, UnimplementedError
 from cove.wire import image_pb2
 from router.images.builder import transfers
-from tests.integration.router.conftest import Cluster
+from tests.integration.router.conftest import running_cluster, settings_for
 from tests.integration.router.image_client import Bench, Built, bench_on, build, context_file, definition, directory, image_ids, layer, link
 from tests.support.fake_tree import Thing, Tree
 
@@ -20,8 +21,9 @@ DEFAULTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 
 @pytest.fixture
-async def bench(cluster: Cluster) -> AsyncIterator[Bench]:
-    async with bench_on(cluster) as found:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """With time for calls on a busy machine: what a node does not hear in time is left to the reconciler, which sleeps here."""
+    async with running_cluster(settings_for(tmp_path, node_call_timeout_s=10.0)) as cluster, bench_on(cluster) as found:
         yield found
 
 
