@@ -25,6 +25,9 @@ DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 SCRATCH_DIR: Final = "/.cove/step"
 """Where a step's own files are while it runs; gone before the snapshot."""
 
+SHOWN_CHARACTERS: Final = 100
+"""Of an instruction, in errors."""
+
 Stage = Callable[[str], Awaitable[NodeSandbox]]
 """Opens the stage or image that a ``--from`` names."""
 
@@ -93,7 +96,8 @@ class Steps:
         placed = [path for mount in run.mounts if (path := await self._mount(mount))]
         argv = await self._argv(run)
         try:
-            await self._workshop.run(f"RUN in line {run.line}", argv, env=env, workdir=self._workdir, user=self.config.user)
+            what = f"The step `{run.original.strip().splitlines()[0][:SHOWN_CHARACTERS]}`"
+            await self._workshop.run(what, argv, env=env, workdir=self._workdir, user=self.config.user)
         finally:
             if placed or argv[0] == f"{SCRATCH_DIR}/script":
                 await self._workshop.run("Tidying up", ["/bin/rm", "-rf", SCRATCH_DIR, *placed], env={})
