@@ -143,7 +143,7 @@ class ImageStore(Protocol):
         """Images that no key names, oldest first; some thousands at most."""
 
     async def delete(self, image_id: str) -> bool:
-        """Forget an image and its keys; layers stay for :meth:`unused_layers`. False: there is none."""
+        """Forget an image and its keys; layers stay for :meth:`unused_layers`. False: there is none, or sandboxes run on it."""
 
     async def drop_keys(self, workspace: str, keys: Sequence[bytes]) -> None:
         """Make these keys name nothing."""

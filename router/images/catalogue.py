@@ -53,9 +53,8 @@ class Catalogue:
         Raises:  NotFoundError. ConflictError: sandboxes run on it.
         """
         image = await self.get(caller.workspace, image_id)
-        if users := await self._db.images.used_by(image.image_id):
+        if not await self._db.images.delete(image.image_id) and (users := await self._db.images.used_by(image.image_id)):
             raise ConflictError(f"{users} sandboxes run on the image.", remedy="Terminate them first.")
-        await self._db.images.delete(image.image_id)
 
 
 def _cursor(image: ImageRecord) -> str:

@@ -40,7 +40,8 @@ class SqliteImages:
         return list(_read(self._reader, condition, (workspace, created_before)))
 
     async def delete(self, image_id: str) -> bool:
-        return await self._writer.execute("DELETE FROM images WHERE image_id = ?", (image_id,)) == 1
+        sql = "DELETE FROM images WHERE image_id = ? AND NOT EXISTS (SELECT 1 FROM sandboxes WHERE image = images.image_id AND state <> 4)"
+        return await self._writer.execute(sql, (image_id,)) == 1
 
     async def drop_keys(self, workspace: str, keys: Sequence[bytes]) -> None:
         values = [(workspace, key) for key in keys]
