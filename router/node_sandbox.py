@@ -83,14 +83,18 @@ class NodeSandbox:
             if status.state != data_pb2.PROCESS_STATE_RUNNING:
                 return status
 
-    async def is_directory(self, path: str) -> bool:
-        """Whether there is a directory at an absolute path, links followed. Raises: cove.exception.Error."""
+    async def mode(self, path: str) -> int | None:
+        """Type and permissions of what is at an absolute path, links followed; None: nothing. Raises: cove.exception.Error."""
         request = data_pb2.FileStatRequest(sandbox_id=self.sandbox_id, path=_bytes(path))
         try:
             answer: data_pb2.FileStatResponse = await self._unary("FileStat", request, data_pb2.FileStatResponse)
         except FilesystemExecutionError:
-            return False
-        return stat.S_ISDIR(answer.info.mode)
+            return None
+        return answer.info.mode
+
+    async def is_directory(self, path: str) -> bool:
+        """Whether there is a directory at an absolute path, links followed. Raises: cove.exception.Error."""
+        return stat.S_ISDIR(await self.mode(path) or 0)
 
     async def make_directory(self, path: str) -> None:
         """With its parents; one that exists is fine. Raises: cove.exception.Error."""

@@ -319,7 +319,7 @@ def listing(top: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(top.rglob("*")):
         if path.is_symlink():
-            found[str(path.relative_to(top))] = ("link", os.readlink(path))
+            found[str(path.relative_to(top))] = ("link", str(path.readlink()))
         elif path.is_dir():
             found[str(path.relative_to(top))] = "directory"
         else:

@@ -42,7 +42,9 @@ _CHANNEL_OPTIONS: Final = (
 def error_of(error: grpc.RpcError) -> Error:
     """What the other side raised."""
     call: Any = error  # blocking calls raise themselves
-    return decode(grpc.aio.AioRpcError(call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(*call.trailing_metadata()), call.details(), None))
+    return decode(
+        grpc.aio.AioRpcError(call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(*call.trailing_metadata()), call.details(), None)
+    )
 
 
 class Stub:

@@ -89,9 +89,11 @@ class StageFiles:
             if total > MAX_STAGE_BYTES:
                 raise RequestSizeError(f"{source[:80]!r} has more than {MAX_STAGE_BYTES >> 30} GiB.", remedy="Copy less.")
             self._file.write(chunk)
-        is_directory = await sandbox.is_directory(f"/{relative}")
+        mode = await sandbox.mode(f"/{relative}") or 0
+        if stat.S_ISDIR(mode) and relative != ".":  # an archive of a directory does not have the directory itself
+            self.items[relative] = Item(Entry(relative, FileKind.DIRECTORY), stat.S_IMODE(mode), 0, lambda: self._chunks(0, 0))
         try:
-            self.items |= await asyncio.to_thread(self._read, start, relative, is_directory)
+            self.items |= await asyncio.to_thread(self._read, start, relative, stat.S_ISDIR(mode))
         except (tarfile.TarError, ValueError) as error:
             raise InternalFailure("The files of another stage arrived damaged.", remedy="Build again.") from error
 
