@@ -189,7 +189,7 @@ class LayerCache:
         try:
             yield path
         finally:
-            await asyncio.shield(self._pool.remove_tree(path))
+            await self._pool.remove_tree(path)  # to its end, also where this is cancelled
 
     @contextlib.asynccontextmanager
     async def _turn(self, name: str) -> AsyncIterator[None]:
