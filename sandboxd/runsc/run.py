@@ -70,6 +70,9 @@ class RunscRuntime:
         finished = await self._capture(self._options.simple("delete", "--force", sandbox_id))
         if finished.code != 0 and sandbox_id in await self.list_():
             raise RuntimeFailed(f"runsc delete failed: {failure_text(b'', finished.stderr)}")
+        for name in (f"{sandbox_id}_sandbox:{sandbox_id}.lock", f"runsc-{sandbox_id}.sock"):
+            # What a `runsc create` that was killed before it wrote its state leaves, and delete does not know of.
+            (self._options.root / name).unlink(missing_ok=True)
 
     async def list_(self) -> frozenset[SandboxId]:
         finished = await self._capture(self._options.simple("list", "--quiet"))

@@ -15,7 +15,7 @@ from tests.support.live_cove import LiveCove
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 LAST_LINES: Final = {
     "quickstart.py": "terminated, return code 137",
-    "branching.py": "changed: ['changed root/program.py']",
+    "branching.py": "changed: ['changed /root/program.py']",
 }
 
 

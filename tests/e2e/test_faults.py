@@ -96,6 +96,15 @@ def test_daemon_killed_while_a_sandbox_boots(live: LiveCove, client: RawClient, 
         assert "restarted while the sandbox was being started" in result.message
 
 
+def test_terminated_at_any_moment_of_the_start(client: RawClient) -> None:
+    """Also in the middle of `runsc create`, whose process dies with the sandbox's."""
+    for delay_ms in range(0, 160, 8):
+        sandbox = client.create()
+        time.sleep(delay_ms / 1000)
+        sandbox.terminate()
+        assert sandbox.ended().reason == common_pb2.END_REASON_TERMINATED
+
+
 def test_daemon_killed_right_after_admission(live: LiveCove, client: RawClient) -> None:
     sandboxes = [client.create() for _ in range(3)]
     restart(live, "sandboxd")
