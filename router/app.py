@@ -53,6 +53,8 @@ _GRPC_OPTIONS: Final = (
     # By default gRPC drops waiting calls at random from 1,000 on; how many are served at once is `max_concurrent_calls`.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 12_000),
+    # Between its default of 8 KiB and twice that gRPC refuses at random, before anything of ours could say why.
+    ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )

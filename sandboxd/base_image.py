@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -29,7 +28,7 @@ import msgspec
 from cove.exception import Error, InvalidError, NotFoundError
 from cove.wire.common_pb2 import ImageRef
 from policies.images import DEFAULT_ENV
-from sandboxd import image_build, settings
+from sandboxd import image_build, kernel, settings
 from sandboxd.contained import Progress, ignore
 from sandboxd.image_recipe import DEBIAN_PYTHONS, ImageRecord, Recipe, image_id
 
@@ -231,20 +230,9 @@ async def _workspace(place: Path) -> AsyncIterator[Path]:
 
 def _publish(work: Path, place: Path) -> None:
     """Put a finished image in its place, its contents on disk before its name is."""
-    _sync_filesystem(work)
+    kernel.sync_filesystem(work)
     work.rename(place)
-    _sync_filesystem(place.parent)
-
-
-def _sync_filesystem(path: Path) -> None:
-    """syncfs(2): one call for a tree of ten thousand files, and no other file system waits."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), os.fspath(path))
-    finally:
-        os.close(descriptor)
+    kernel.sync_filesystem(place.parent)
 
 
 def own_python() -> str:

@@ -154,6 +154,15 @@ def _back_home() -> Iterator[None]:
 # --- ioctl numbers -------------------------------------------------------------------------------------------------------------------
 
 
+def sync_filesystem(path: Path) -> None:
+    """syncfs(2): all that was written to a directory's file system is on disk, in one call for any number of files. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check(_libc.syncfs(descriptor), path)
+    finally:
+        os.close(descriptor)
+
+
 def ioctl_write(magic: int, number: int, size_bytes: int) -> int:
     """The request number of an ioctl that passes a structure in (``_IOW``). Source: asm-generic/ioctl.h."""
     return 1 << 30 | size_bytes << 16 | magic << 8 | number

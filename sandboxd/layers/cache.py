@@ -21,6 +21,7 @@ import msgspec
 from cove.exception import ConflictError, InvalidError, NotFoundError
 from cove.types import SandboxId, is_id
 from cove.wire.image_pb2 import LayerRef
+from sandboxd.kernel import sync_filesystem
 from sandboxd.layers.blobs import BlobClient
 from sandboxd.layers.own_files import remove_own_files
 from sandboxd.storage_pool import StoragePool
@@ -158,14 +159,19 @@ class LayerCache:
             limits = Limits() if layer.foreign else OWN
             await unpack_archive(self._blobs.fetch(digest), upper, expect=expect, limits=limits, devices=not layer.foreign)
             _write(self._record(layer.layer_id), _Stored(digest, diff_id, layer.size_bytes))
-            work.rename(self._place(layer.layer_id))
+            await self._publish(work, layer.layer_id)
 
     async def _merge(self, layer_id: str, layers: Sequence[Path]) -> None:
         async with self._work(layer_id, "merged") as work:
             upper = work / "upper"
             upper.mkdir(parents=True, mode=0o755)
             await in_thread(flatten_layers, layers, upper)
-            work.rename(self._place(layer_id))
+            await self._publish(work, layer_id)
+
+    async def _publish(self, work: Path, layer_id: str) -> None:
+        """Give a finished layer its name, its files on disk before: one that is there after a power cut is whole."""
+        await in_thread(sync_filesystem, work)
+        work.rename(self._place(layer_id))
 
     async def _bring(self, name: str, directory: Path) -> _Stored:
         async with self._work(name, "pack") as archive:

@@ -34,8 +34,9 @@ KEPT_CHARACTERS: Final = 800
 
 SNAPSHOT_S: Final = 600.0
 GIB: Final = 2**30
-REQUEST: Final = common_pb2.Resources(cpu_request_millis=500, memory_request_bytes=GIB // 4, disk_limit_bytes=64 * GIB)
-"""A step may use what the machine has; this much of it is reserved."""
+DISK_BYTES: Final = 64 * GIB
+"""What a step may write. Of processor and memory it may use what the machine has; what is reserved is what any sandbox gets, so that
+builds on small machines keep no sandbox out."""
 
 Log = Callable[[bytes], None]
 
@@ -114,7 +115,7 @@ class Workshops:
         app = AppRecord(AppId(new_id("ap")), caller.workspace, self._environment, APP, self._clock())
         spec = common_pb2.SandboxSpec(
             timeout_s=int(self._timeout_s),
-            resources=REQUEST,
+            resources=common_pb2.Resources(disk_limit_bytes=DISK_BYTES),
             image=common_pb2.ImageRef(image_id=image.image_id),
             network=common_pb2.NETWORK_MODE_OPEN if network else common_pb2.NETWORK_MODE_BLOCKED,
             workdir="/",
