@@ -80,7 +80,7 @@ class HostAssembly:
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
         network = f.network.attach(sandbox_id) if entry.network else None
-        upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes)
+        upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes, after=image.top)
         identity = _identity_layer(directory / "layer", entry, address=network.address if network else None, nameservers=f.nameservers)
         _like_in_image("", image.lowers, upper.upper_dir)
         for name in _SHARED:

@@ -27,6 +27,8 @@ class Stack(msgspec.Struct, frozen=True):
     """The lowest first."""
     env: Mapping[str, str]
     image_id: str
+    top: Path | None
+    """The tree of the topmost layer; None: the base is all there is."""
 
 
 class ImageStacks:
@@ -54,14 +56,16 @@ class ImageStacks:
         """
         lowers: list[Path] = []
         env, image_id = dict(image.env), image.image_id
+        below: Path | None = None
         for layer in image.layers:
             if layer.base:
                 base = await self.base(layer.base)
                 lowers.append(base.path)
                 env, image_id = (dict(image.env), image.image_id) if image.image_id else (dict(base.env), base.image_id)
             else:
-                lowers.append(await self.layers.ensure(layer_ref(layer)))
-        return Stack(lowers, env or DEFAULT_ENV, image_id)
+                below = await self.layers.ensure(layer_ref(layer), below=below)
+                lowers.append(below)
+        return Stack(lowers, env or DEFAULT_ENV, image_id, below.parent if below else None)
 
     def pythons(self) -> list[str]:
         """Every Python that there is a default image for."""

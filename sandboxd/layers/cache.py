@@ -66,16 +66,17 @@ class LayerCache:
         """Ids of the layers that are here."""
         return sorted(path.name for path in self._directory.iterdir() if is_id(path.name, "ly"))
 
-    async def ensure(self, layer: LayerRef) -> Path:
+    async def ensure(self, layer: LayerRef, *, below: Path | None = None) -> Path:
         """The directory to mount, fetched from the store first if need be.
 
+        Args:    below: the directory of the layer that it lies on.
         Raises:  NotFoundError: neither here nor in the store. DataLossError, ConnectionError: trying again can help.
                  ResourceExhaustedError: the disk is full.
         """
         layer_id = check_layer_id(layer.layer_id)
         async with self._turn(layer_id):
             if not self._place(layer_id).is_dir():
-                await self._fetch(layer)
+                await self._fetch(layer, below)
         return self._place(layer_id) / "upper"
 
     async def take(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str], *, own: Sequence[Path], stopped: Stopped) -> float:
@@ -101,7 +102,7 @@ class LayerCache:
                     took_s = time.monotonic() - began
                 await in_thread(remove_own_files, taken / "upper", own)
                 if below:
-                    await self._merge(layer_id, [*below, taken / "upper"])
+                    await self._merge(layer_id, [*below, taken / "upper"], after=taken)
                 else:
                     taken.rename(place)
         return took_s
@@ -145,7 +146,7 @@ class LayerCache:
             await self._copy(sandbox_id, copy)
             yield copy / "upper"
 
-    async def _fetch(self, layer: LayerRef) -> None:
+    async def _fetch(self, layer: LayerRef, below: Path | None) -> None:
         if not layer.digest:
             raise NotFoundError(
                 f"The layer {layer.layer_id} is not on this node, and not in the store yet.",
@@ -154,17 +155,15 @@ class LayerCache:
         digest, diff_id = parse_digest(layer.digest), parse_digest(layer.diff_id)
         expect = Expected(digest=digest, diff_id=diff_id, size_bytes=layer.size_bytes)
         async with self._work(layer.layer_id, "partial") as work:
-            upper = work / "upper"
-            upper.mkdir(parents=True, mode=0o755)
+            upper = await self._pool.create_tree(work, after=below.parent if below else None)
             limits = Limits() if layer.foreign else OWN
             await unpack_archive(self._blobs.fetch(digest), upper, expect=expect, limits=limits, devices=not layer.foreign)
             _write(self._record(layer.layer_id), _Stored(digest, diff_id, layer.size_bytes))
             await self._publish(work, layer.layer_id)
 
-    async def _merge(self, layer_id: str, layers: Sequence[Path]) -> None:
+    async def _merge(self, layer_id: str, layers: Sequence[Path], *, after: Path) -> None:
         async with self._work(layer_id, "merged") as work:
-            upper = work / "upper"
-            upper.mkdir(parents=True, mode=0o755)
+            upper = await self._pool.create_tree(work, after=after)
             await in_thread(flatten_layers, layers, upper)
             await self._publish(work, layer_id)
 

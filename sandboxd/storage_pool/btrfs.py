@@ -55,19 +55,25 @@ def filesystem_id(fd: int) -> uuid.UUID | None:
 
 def create_subvolume(parent_fd: int, name: str, limit_bytes: int | None = None) -> None:
     """Make a subvolume that can hold ``limit_bytes``, in one step: it never exists without its limit. Raises: FileExistsError, OSError."""
-    inherit = ctypes.create_string_buffer(_inherit(limit_bytes or 0), _INHERIT_BYTES)
-    flags, size, address = (0, 0, 0) if limit_bytes is None else (_SUBVOL_QGROUP_INHERIT, _INHERIT_BYTES, ctypes.addressof(inherit))
-    head = struct.pack("=qQQQQQQ", 0, 0, flags, size, address, 0, 0)
-    fcntl.ioctl(parent_fd, _SUBVOL_CREATE_V2, bytearray(head + os.fsencode(name).ljust(4040, b"\0")))
+    _make_subvolume(_SUBVOL_CREATE_V2, 0, parent_fd, name, limit_bytes)
 
 
-def snapshot_subvolume(source_fd: int, parent_fd: int, name: str) -> None:
+def snapshot_subvolume(source_fd: int, parent_fd: int, name: str, limit_bytes: int | None = None) -> None:
     """Make ``name`` a writable copy of the subvolume at ``source_fd`` that shares its blocks, as it is now and durable.
 
-    What the source has in memory alone is written out first: that takes as long as the disk does. Raises: FileExistsError, OSError.
+    What the source has in memory alone is written out first: that takes as long as the disk does. New files in the copy get inode numbers
+    above those of the source.
+
+    Args:    limit_bytes: what the copy can hold of its own. Raises: FileExistsError, OSError.
     """
-    head = struct.pack("=qQQQQQQ", source_fd, 0, 0, 0, 0, 0, 0)
-    fcntl.ioctl(parent_fd, _SNAP_CREATE_V2, bytearray(head + os.fsencode(name).ljust(4040, b"\0")))
+    _make_subvolume(_SNAP_CREATE_V2, source_fd, parent_fd, name, limit_bytes)
+
+
+def _make_subvolume(request: int, source_fd: int, parent_fd: int, name: str, limit_bytes: int | None) -> None:
+    inherit = ctypes.create_string_buffer(_inherit(limit_bytes or 0), _INHERIT_BYTES)
+    flags, size, address = (0, 0, 0) if limit_bytes is None else (_SUBVOL_QGROUP_INHERIT, _INHERIT_BYTES, ctypes.addressof(inherit))
+    head = struct.pack("=qQQQQQQ", source_fd, 0, flags, size, address, 0, 0)
+    fcntl.ioctl(parent_fd, request, bytearray(head + os.fsencode(name).ljust(4040, b"\0")))
 
 
 def _inherit(limit_bytes: int) -> bytes:

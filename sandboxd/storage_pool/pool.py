@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import stat
 from pathlib import Path
@@ -75,22 +76,57 @@ class StoragePool:
         pool._sweep_quota_groups()
         return pool
 
-    def create_upper(self, sandbox_id: SandboxId, limit_bytes: int) -> Upper:
+    def create_upper(self, sandbox_id: SandboxId, limit_bytes: int, *, after: Path | None = None) -> Upper:
         """The sandbox's upper with room for ``limit_bytes``; one that exists keeps its files and gets the limit. Sub-millisecond, direct.
 
-        A write past the limit fails inside the sandbox with EDQUOT. Raises: OSError.
+        A write past the limit fails inside the sandbox with EDQUOT.
+
+        Args:    after: the tree whose files lie below, see :meth:`create_tree`; some milliseconds then. Raises: OSError.
         """
         name = check_sandbox_id(sandbox_id)
-        with self._directory() as fd:
-            try:
-                btrfs.create_subvolume(fd, name, limit_bytes)
-            except FileExistsError:
+        try:
+            self._make(self._sandboxes / name, limit_bytes, after)
+        except FileExistsError:
+            with self._directory() as fd:
                 btrfs.set_limit(fd, self._subvolume_id(name), limit_bytes)
         upper = Upper(self._sandboxes / name, self._sandboxes / name / "upper", self._sandboxes / name / "work")
         for directory in (upper.upper_dir, upper.work_dir):
             directory.mkdir(exist_ok=True)
         upper.upper_dir.chmod(0o755)  # becomes the sandbox's "/", whatever our umask
         return upper
+
+    async def create_tree(self, path: Path, *, after: Path | None = None) -> Path:
+        """Make ``path``, below :attr:`layers`, a subvolume with an empty directory ``upper``.
+
+        Subvolumes number their files each from the same start, and overlayfs passes the numbers on, so that two files of one mount could be
+        taken for the same. A tree made ``after`` another one has none of its numbers, nor of those that it was made after itself: it begins
+        as that tree's copy, whose directories are set aside.
+
+        Returns: the directory. Raises: FileExistsError, OSError.
+        """
+        return await in_thread(self._create_tree, path, after)
+
+    def _create_tree(self, path: Path, after: Path | None) -> Path:
+        self._make(path, None, after)
+        upper = path / "upper"
+        upper.mkdir(mode=0o755)
+        upper.chmod(0o755)
+        return upper
+
+    def _make(self, path: Path, limit_bytes: int | None, after: Path | None) -> None:
+        """A subvolume without ``upper`` and ``work``. Raises: FileExistsError."""
+        with filesystem.directory(path.parent) as parent:
+            # Where quotas count what is shared, the copy would be charged for what it sets aside.
+            if after is None or self._file is None or after.stat().st_ino != btrfs.SUBVOLUME_INODE:
+                btrfs.create_subvolume(parent, path.name, limit_bytes)
+                return
+            with filesystem.directory(after) as source:
+                btrfs.snapshot_subvolume(source, parent, path.name, limit_bytes)
+        aside = path / f"before-{secrets.token_hex(8)}"
+        aside.mkdir(mode=0o700)
+        for name in ("upper", "work"):
+            with contextlib.suppress(FileNotFoundError):
+                (path / name).rename(aside / name)
 
     async def remove_upper(self, sandbox_id: SandboxId) -> None:
         """Destroy the sandbox's files, in a thread: unwritten data can hold it up. Idempotent; whole or half-made. Raises: OSError."""

@@ -136,3 +136,27 @@ def _sync(pool: StoragePool) -> None:
         fcntl.ioctl(fd, BTRFS_IOC_SYNC)
     finally:
         os.close(fd)
+
+
+async def test_trees_made_after_one_another_share_no_inode_number(pool: StoragePool, sandbox_id: SandboxId, upper: Upper) -> None:
+    """overlayfs passes the numbers on, and programs tell files apart by them."""
+    (upper.upper_dir / "first").touch()
+    await pool.copy_upper(sandbox_id, pool.layers / "taken")
+    fetched = await pool.create_tree(pool.layers / "fetched", after=pool.layers / "taken")
+    (fetched / "second").touch()
+    other = pool.create_upper(SandboxId(new_id("sb")), 4 * MIB, after=pool.layers / "fetched")
+    (other.upper_dir / "third").touch()
+    numbers = [path.stat().st_ino for path in (pool.layers / "taken/upper/first", fetched / "second", other.upper_dir / "third")]
+    assert numbers == sorted(set(numbers))
+    assert list(fetched.iterdir()) == [fetched / "second"] and list(other.work_dir.iterdir()) == []
+
+
+async def test_what_is_set_aside_is_on_nobodys_bill(pool: StoragePool, sandbox_id: SandboxId, upper: Upper) -> None:
+    (upper.upper_dir / "data").write_bytes(os.urandom(12 * MIB))
+    await pool.copy_upper(sandbox_id, pool.layers / "taken")
+    other = pool.create_upper(SandboxId(new_id("sb")), 4 * MIB, after=pool.layers / "taken")
+    (other.upper_dir / "fits").write_bytes(bytes(2 * MIB))
+    with pytest.raises(OSError, match="quota"), (other.upper_dir / "too-much").open("wb", buffering=0) as file:
+        for _ in range(8):
+            file.write(os.urandom(MIB))
+            os.fsync(file.fileno())
