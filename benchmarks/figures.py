@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.report import RESULTS
 
 PAGE: Final = Path(__file__).parents[1] / "docs/specification.md"
@@ -26,17 +27,14 @@ def rows(report: dict[str, Any]) -> list[str]:
     """The table's rows."""
     found = []
     for name, outcome in report["benchmarks"].items():
+        module = BENCHMARKS[name].__module__.replace(".", "/") + ".py"
         for check in outcome["checks"]:
             relation = "≤" if check["relation"] == "<=" else "≥"
             aim = f"{relation} {check['aim']:g} {check['unit']}".strip()
             value = f"{check['value']:.3g} {check['unit']}".strip()
             holds = check["value"] <= check["aim"] if check["relation"] == "<=" else check["value"] >= check["aim"]
-            found.append(f"| {check['name']} | {aim} | `benchmarks/{_module(name)}.py` | {value}{'' if holds else ', missed'} |\n")
+            found.append(f"| {check['name']} | {aim} | `{module}` | {value}{'' if holds else ', missed'} |\n")
     return found
-
-
-def _module(name: str) -> str:
-    return "execs" if name == "exec" else name
 
 
 def main() -> None:

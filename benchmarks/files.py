@@ -17,8 +17,8 @@ def run(stage: Stage) -> Outcome:
     with stage.sandbox() as sandbox:
         for number in stage.times(200):
             path = f"/root/file-{number % 8}"
-            writes.append(timed(lambda path=path: _write(sandbox, path)) * MS)  # type: ignore[misc]  # a default binds the loop's value
-            reads.append(timed(lambda path=path: _read(sandbox, path)) * MS)  # type: ignore[misc]  # likewise
+            writes.append(timed(_write, sandbox, path) * MS)
+            reads.append(timed(_read, sandbox, path) * MS)
             both.append(writes[-1] + reads[-1])
     return Outcome(
         [Series.of("1 KiB: open, write, close", "ms", writes), Series.of("1 KiB: open, read, close", "ms", reads)],

@@ -19,7 +19,7 @@ from snapshots.digest import digest_of
 from snapshots.registry.client import RegistryClient
 from snapshots.registry.descriptor import Descriptor
 from snapshots.registry.image_config import ImageConfig, encode_config
-from snapshots.registry.platforms import DEFAULT_PLATFORM
+from snapshots.registry.platforms import machine_platform
 from snapshots.registry.push import LayerSource, push
 from snapshots.registry.reference import parse_reference
 from tests.support.registry_server import registry_server
@@ -145,7 +145,7 @@ def _pull(stage: Stage) -> Outcome:
         for number in stage.times(3):
             reference = f"{server.address}/benchmark:{number}"
             asyncio.run(_push(reference))
-            rates.append(PULLED_MB / timed(lambda name=reference: cove.Image.from_registry(name).build(stage.app)))  # type: ignore[misc]  # a default binds the loop's value
+            rates.append(PULLED_MB / timed(cove.Image.from_registry(reference).build, stage.app))
     series = Series.of(f"pull of {PULLED_MB} MB from a local registry", "MB/s", rates)
     return Outcome([series], [Check(name="pull", value=series.median, relation=">=", aim=200, unit="MB/s")])
 
@@ -159,7 +159,7 @@ async def _push(reference: str) -> None:
         archive.addfile(member, io.BytesIO(os.urandom(member.size)))
     layer = blob.getvalue()
     digest = digest_of(layer)
-    config = encode_config(ImageConfig(platform=DEFAULT_PLATFORM, diff_ids=(digest,)))
+    config = encode_config(ImageConfig(platform=machine_platform(), diff_ids=(digest,)))
 
     async def chunks() -> AsyncGenerator[bytes, None]:
         for offset in range(0, len(layer), MIB):

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 import cove
 from benchmarks.raw import RawRunsc
@@ -18,6 +18,8 @@ from sandboxd import kernel
 from sandboxd.cgroup import Cgroups
 from sandboxd.cgroup.hierarchy import find_hierarchies
 from tests.support.live_cove import LiveCove
+
+P = ParamSpec("P")
 
 LIFETIME_S: Final = 3600
 MANY_CORES_MILLIS: Final = 1_000_000
@@ -90,10 +92,10 @@ def end(sandbox: cove.Sandbox) -> None:
     sandbox.wait(raise_on_termination=False)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work`` takes."""
+def timed(work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> float:
+    """Seconds that the call takes."""
     begin = time.perf_counter()
-    work()
+    work(*args, **kwargs)
     return time.perf_counter() - begin
 
 

@@ -113,13 +113,13 @@ def from_capacity(capacity: Capacity) -> common_pb2.Resources:
     return common_pb2.Resources(cpu_request_millis=capacity.cpu_millis, memory_request_bytes=capacity.memory_bytes)
 
 
-def to_cursor(record: SandboxRecord) -> str:
-    """Where a list goes on after ``record``."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((record.created_at, record.sandbox_id))).decode()
+def to_cursor(created_at: float, last_id: str) -> str:
+    """Where a list, newest first, goes on after the item with this id."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((created_at, last_id))).decode()
 
 
-def from_cursor(cursor: str) -> tuple[float, SandboxId] | None:
-    """Where a list goes on; None at its start.
+def from_cursor(cursor: str) -> tuple[float, str] | None:
+    """Where a list goes on: after the item made then, with this id; None at its start.
 
     Raises:  InvalidError: no cursor of ours.
     """
@@ -128,10 +128,9 @@ def from_cursor(cursor: str) -> tuple[float, SandboxId] | None:
     try:
         if len(cursor) > MAX_CURSOR:
             raise ValueError("too long")
-        created_at, sandbox_id = msgspec.json.decode(base64.b64decode(cursor, altchars=b"-_", validate=True), type=tuple[float, str])
+        return msgspec.json.decode(base64.b64decode(cursor, altchars=b"-_", validate=True), type=tuple[float, str])
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
         raise InvalidError("The cursor is not valid.", remedy="Start the list again without one.") from error
-    return created_at, SandboxId(sandbox_id)
 
 
 def _with_result(observed: Observed, result: common_pb2.SandboxResult, now: float) -> Observed:

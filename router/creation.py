@@ -32,11 +32,12 @@ from cove.exception import (
     ResourceExhaustedError,
     ServiceError,
 )
-from cove.types import AppId, NodeId, SandboxId, TaskId, new_id
+from cove.types import NodeId, SandboxId, TaskId, new_id
 from cove.wire import common_pb2, control_pb2, image_pb2, node_pb2
 from policies.limits import Limits
 from policies.names import check_idempotency_key, check_sandbox_name, check_tags
 from policies.specs import fill_spec
+from router.apps import app_of
 from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import AppRecord, Capacity, Claim, ImageRecord, SandboxRecord, SandboxState
@@ -107,11 +108,7 @@ class Creation:
         spec = fill_spec(request.spec, self._limits)
         tags = check_tags(request.tags)
         name = check_sandbox_name(request.name) if request.name else ""
-        app = await self._db.apps.get(AppId(request.app_id))
-        if app is None or app.workspace != caller.workspace:
-            raise NotFoundError(
-                f"There is no App {request.app_id[:80]!r}.", remedy="Look it up: `App.lookup(name, create_if_missing=True)`."
-            )
+        app = await app_of(self._db, caller, request.app_id)
         image = await self._catalogue.get(caller.workspace, spec.image.image_id) if spec.image.image_id else None
         if image is not None:
             _fill_from_image(spec, config_of(image), build=build)

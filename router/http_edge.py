@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
-from cove.exception import CODES, AuthError, Error, InvalidError, NotFoundError
+from cove.exception import AuthError, Error, InvalidError, NotFoundError
+from cove.wire import http_errors
 from router.auth import Authenticator
 from router.grpc_edge import told
 from router.ingress.blob_edge import BlobEdge
@@ -98,16 +98,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return _as_json(NotFoundError("There is nothing here."), error.status)
     except Exception as error:  # the edge: everything becomes a status
         known = told(request.method, error)
-        return _as_json(known, CODES[known.code].http if known.code in CODES else 500)
+        return _as_json(known, http_errors.status_of(known))
 
 
 def _as_json(error: Error, status: int) -> web.Response:
-    body = {
-        "code": error.code,
-        "cause": error.cause,
-        "remedy": error.remedy,
-        "retryable": error.retryable,
-        "context": error.context,
-    }
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json", headers=headers)
+    return web.Response(status=status, body=http_errors.encode(error), content_type="application/json", headers=headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from cove.exception import InvalidError, ResourceExhaustedError
+from cove.exception import InvalidError
 from cove.wire import image_pb2, node_pb2
 from router.auth import Caller
 from router.grpc_edge import Method
@@ -59,7 +59,8 @@ class ImageApi:
         }
 
     async def snapshot_filesystem(self, caller: Caller, request: image_pb2.SandboxSnapshotFilesystemRequest) -> image_pb2.ImageInfo:
-        return to_image_info(await self._snapshots.take(caller, request))
+        record = await self._sandboxes.get(caller, request.sandbox_id)
+        return to_image_info(await self._snapshots.take(record, request))
 
     async def sandbox_diff(self, caller: Caller, request: image_pb2.SandboxDiffRequest) -> AsyncIterator[image_pb2.FileChanges]:
         record = await self._sandboxes.get(caller, request.sandbox_id)
@@ -96,10 +97,7 @@ class ImageApi:
             for layer in new.layers:
                 await self._keeper.store_layer(layer)
             new = await self._catalogue.get(caller.workspace, request.new_image_id)
-        healthy = [node for node in self._nodes.list_() if self._nodes.health(node) != "unreachable"]
-        node = self._nodes.get(bound) if bound else next(iter(healthy), None)
-        if node is None:
-            raise ResourceExhaustedError("No node is there to look at the images.", remedy="Try again when one has joined.")
+        node = self._nodes.get(bound) if bound else self._nodes.any_reachable()
         async for changes in self._client.diff(node, node_pb2.NodeDiffRequest(old=to_manifest(old), new=to_manifest(new))):
             yield changes
 

@@ -9,20 +9,19 @@ from urllib.parse import quote_from_bytes
 
 import aiohttp
 import grpc
-import msgspec
 from google.protobuf.message import Message
 from yarl import URL
 
-from cove.exception import CODES, ConnectionError, Error, FilesystemExecutionError, InternalFailure, from_code
+from cove.exception import ConnectionError, Error, FilesystemExecutionError
 from cove.types import SandboxId, new_id
 from cove.wire import data_pb2
 from cove.wire.errors import decode
+from cove.wire.http_errors import check
 from router.access import AccessKey
 from router.nodes import Node
 
 POLL_S: Final = 50.0
 CHUNK_BYTES: Final = 2**20
-MAX_ERROR_BYTES: Final = 64 * 1024
 
 
 class NodeSandbox:
@@ -128,7 +127,7 @@ class NodeSandbox:
     async def _get(self, kind: str, path: str) -> AsyncIterator[bytes]:
         try:
             async with self._session.get(self._url(kind, {"path": path}), headers=self._headers()) as response:
-                await _check(response)
+                await check(response)
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     yield chunk
         except aiohttp.ClientError as error:
@@ -137,7 +136,7 @@ class NodeSandbox:
     async def _put(self, kind: str, query: Mapping[str, str], content: AsyncIterable[bytes]) -> None:
         try:
             async with self._session.put(self._url(kind, query), headers=self._headers(), data=content) as response:
-                await _check(response)
+                await check(response)
         except aiohttp.ClientError as error:
             if isinstance(error.__cause__, Error):  # aiohttp hides what the body's source raised behind an error of its own
                 raise error.__cause__ from None
@@ -163,25 +162,6 @@ class NodeSandbox:
             return await stub(request, metadata=self._metadata())
         except grpc.RpcError as error:
             raise decode(error) from error
-
-
-class _ErrorBody(msgspec.Struct):
-    code: str
-    cause: str
-    remedy: str = ""
-    context: dict[str, str] = {}
-
-
-async def _check(response: aiohttp.ClientResponse) -> None:
-    """Raises: cove.exception.Error: the one in the body."""
-    if response.status < 300:
-        return
-    body = await response.content.read(MAX_ERROR_BYTES)
-    try:
-        told = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.MsgspecError:
-        raise InternalFailure(f"The build's node answered with HTTP status {response.status}.") from None
-    raise from_code(told.code if told.code in CODES else "internal", told.cause, remedy=told.remedy, context=told.context)
 
 
 def _bytes(path: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from cove.exception import NotFoundError
+from cove.exception import NotFoundError, ResourceExhaustedError
 from cove.types import NodeId, SandboxId, new_id
 from router.auth import SESSION_PREFIX, Hasher
 from router.db.protocol import NodeStore
@@ -143,6 +143,17 @@ class NodeTable:
             return "unreachable"
         return "draining" if node.draining else "healthy"
 
+    def reachable(self) -> list[Node]:
+        """Nodes that were heard of lately, by id."""
+        return [node for node in self.list_() if self.health(node) != "unreachable"]
+
+    def any_reachable(self) -> Node:
+        """For work that every node can do; a healthy one where there is any. Raises: ResourceExhaustedError: there is none."""
+        found = sorted(self.reachable(), key=lambda node: self.health(node) != "healthy")
+        if not found:
+            raise ResourceExhaustedError("No node can be reached.", remedy="See `cove node list`; try again when one is there.")
+        return found[0]
+
     def silent_for_s(self, node: Node) -> float:
         """Seconds without a heartbeat while this router listened; its own absence is not the node's."""
         return self._clock() - max(node.last_seen_at, self.started_at)
@@ -153,7 +164,7 @@ class NodeTable:
 
     def debian_pythons(self) -> list[str]:
         """Pythons that some reachable node has a default image for, oldest first."""
-        found = {python for node in self._nodes.values() if self.health(node) != "unreachable" for python in node.record.debian_pythons}
+        found = {python for node in self.reachable() for python in node.record.debian_pythons}
         return sorted(found, key=lambda python: [int(part) for part in python.split(".")])
 
     def _add(self, node: Node) -> None:

@@ -98,7 +98,7 @@ class Sandboxes:
         )
         records = await self._db.sandboxes.list_(query)
         page = records[:limit]
-        return page, to_cursor(page[-1]) if len(records) > limit else ""
+        return page, to_cursor(page[-1].created_at, page[-1].sandbox_id) if len(records) > limit else ""
 
     async def set_tags(self, caller: Caller, sandbox_id: str, tags: Mapping[str, str]) -> None:
         """Make ``tags`` the whole set.

@@ -126,7 +126,7 @@ class SandboxQuery(msgspec.Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
     include_stopped: bool = False
     """Otherwise live ones only."""
-    after: tuple[float, SandboxId] | None = None
+    after: tuple[float, str] | None = None
     """``created_at`` and id of the last one already seen."""
     limit: int = 100
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from cove.exception import ResourceExhaustedError
-from cove.types import NodeId
 from router.creation import Creation
 from router.db.protocol import Database
 from router.image_api import ImageApi
@@ -70,17 +68,11 @@ def assemble_images(
     pulls = Pulls(db, store, settings.registry, loopback=settings.loopback_registries, clock=clock)
     builder = Builder(db, store, catalogue, workshops, pulls, clock=clock)
 
-    def any_node() -> NodeId:
-        for node in nodes.list_():
-            if nodes.health(node) == "healthy":
-                return node.node_id
-        raise ResourceExhaustedError("No node is healthy.", remedy="See `cove node list`.")
-
     return ImageParts(
         store=store,
         catalogue=catalogue,
         keeper=keeper,
         snapshots=snapshots,
         builds=Builds(db, builder),
-        pushes=Pushes(catalogue, keeper, store, settings.registry, loopback=settings.loopback_registries, base_node=any_node),
+        pushes=Pushes(catalogue, keeper, store, settings.registry, loopback=settings.loopback_registries, base_node=nodes.any_reachable),
     )

@@ -9,10 +9,9 @@ from typing import Final
 
 import structlog
 
-from cove.exception import ConnectionError, InternalError, NotFoundError
-from cove.types import AppId
 from cove.wire import image_pb2
 from policies.images import check_definition
+from router.apps import app_of
 from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import ImageRecord
@@ -79,11 +78,7 @@ class Builds:
         """
         check_definition(request.definition)
         if request.app_id:
-            app = await self._db.apps.get(AppId(request.app_id))
-            if app is None or app.workspace != caller.workspace:
-                raise NotFoundError(
-                    f"There is no App {request.app_id[:80]!r}.", remedy="Look it up: `App.lookup(name, create_if_missing=True)`."
-                )
+            await app_of(self._db, caller, request.app_id)
         if (known := await self._builder.cached(caller, request)) is not None:
             yield image_pb2.ImageBuildEvent(image=to_image_info(known))
             return
@@ -125,11 +120,8 @@ class Builds:
 
     async def _run(self, caller: Caller, request: image_pb2.ImageBuildRequest, running: _Running) -> ImageRecord:
         try:
-            return await self._builder.build(caller, request, running.emit)
-        except ExceptionGroup as group:
-            raise as_ours(_first(group)) from group
-        except ConnectionError as error:
-            raise as_ours(error) from error
+            with as_ours():
+                return await self._builder.build(caller, request, running.emit)
         finally:
             self._forget(running)
             running.wake()
@@ -149,10 +141,3 @@ class Builds:
             if changed is running.changed:
                 await changed.wait()
                 await asyncio.sleep(0)  # the task that woke us may be about to end
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """The error that a task group was left by."""
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, ExceptionGroup) else error
-    return InternalError("A build failed without an error.")

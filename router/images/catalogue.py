@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
-from cove.exception import ConflictError, InvalidError, NotFoundError
+from cove.exception import ConflictError, NotFoundError
 from cove.types import is_id
 from router.auth import Caller
+from router.convert import from_cursor, to_cursor
 from router.db.protocol import Database
 from router.db.records import ImageRecord
 
@@ -35,9 +32,9 @@ class Catalogue:
     async def list_(self, caller: Caller, *, cursor: str, limit: int) -> tuple[list[ImageRecord], str]:
         """A page of images, newest first, and the cursor of the next. Raises: InvalidError: no cursor of ours."""
         wanted = min(limit or DEFAULT_LISTED, MAX_LISTED)
-        found = await self._db.images.list_(caller.workspace, after=_position(cursor) if cursor else None, limit=wanted + 1)
-        page, more = found[:wanted], len(found) > wanted
-        return page, _cursor(page[-1]) if more else ""
+        found = await self._db.images.list_(caller.workspace, after=from_cursor(cursor), limit=wanted + 1)
+        page = found[:wanted]
+        return page, to_cursor(page[-1].created_at, page[-1].image_id) if len(found) > wanted else ""
 
     async def unreachable(self, caller: Caller, *, older_than_s: float) -> list[ImageRecord]:
         """Images that no key names and no sandbox runs on, and that are no snapshots: left over from builds that ignored the cache."""
@@ -55,14 +52,3 @@ class Catalogue:
         image = await self.get(caller.workspace, image_id)
         if not await self._db.images.delete(image.image_id) and (users := await self._db.images.used_by(image.image_id)):
             raise ConflictError(f"{users} sandboxes run on the image.", remedy="Terminate them first.")
-
-
-def _cursor(image: ImageRecord) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode((image.created_at, image.image_id))).decode()
-
-
-def _position(cursor: str) -> tuple[float, str]:
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[float, str])
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise InvalidError("The cursor is not one of this list's.", remedy="Begin without one.") from error

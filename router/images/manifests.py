@@ -62,6 +62,11 @@ def image_name(reference: common_pb2.ImageRef) -> str:
             return f"rootfs:{reference.rootfs_path}"
 
 
+def is_base(name: str) -> bool:
+    """Whether an image of this name (:func:`image_name`) is one that nodes make themselves."""
+    return ":" in name
+
+
 def only_node(layers: Sequence[LayerRecord]) -> NodeId | None:
     """The node that must run the image while the store lacks a layer; None: any can."""
     return next((layer.node_id for layer in layers if not layer.digest), None)

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Final
 
 from cove.exception import InvalidError
-from cove.types import NodeId
 from cove.wire import image_pb2
 from router.auth import Caller
 from router.db.records import ImageRecord, LayerRecord
 from router.images.builder.pulls import check_kind, credentials_of
 from router.images.catalogue import Catalogue
+from router.images.failures import as_ours
 from router.images.manifests import config_of
 from router.images.storekeeper import Storekeeper
+from router.nodes import Node
 from snapshots.digest import Digest, parse_digest
 from snapshots.registry.client import RegistryClient
-from snapshots.registry.descriptor import Descriptor
+from snapshots.registry.descriptor import MAGIC_BYTES, Descriptor, layer_media_type
 from snapshots.registry.image_config import ImageConfig, encode_config
 from snapshots.registry.network import Network, check_elsewhere
-from snapshots.registry.platforms import Platform
+from snapshots.registry.platforms import machine_platform
 from snapshots.registry.push import LayerSource, push
-from snapshots.registry.reference import parse_reference
+from snapshots.registry.reference import Reference, parse_reference
 from snapshots.registry.settings import RegistrySettings
 from snapshots.store import Store
-
-MEDIA_TYPES: Final = {
-    b"\x28\xb5\x2f\xfd": "application/vnd.oci.image.layer.v1.tar+zstd",
-    b"\x1f\x8b": "application/vnd.oci.image.layer.v1.tar+gzip",
-}
-PLAIN: Final = "application/vnd.oci.image.layer.v1.tar"
-ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Pushes:
@@ -45,7 +37,7 @@ class Pushes:
         settings: RegistrySettings,
         *,
         loopback: bool,
-        base_node: Callable[[], NodeId],
+        base_node: Callable[[], Node],
     ) -> None:
         """``loopback``: whether references may name this machine. ``base_node``: which node packs a base that nodes make themselves."""
         self._catalogue, self._keeper, self._store, self._settings = catalogue, keeper, store, settings
@@ -63,7 +55,7 @@ class Pushes:
         layers: list[LayerRecord] = []
         if image.base:
             yield image_pb2.ImagePushEvent(status=f"packing {image.base}")
-            layers.append(await self._keeper.store_base(image.base, self._base_node()))
+            layers.append(await self._keeper.store_base(image.base, self._base_node().node_id))
         for layer in image.layers:
             if not layer.digest:
                 yield image_pb2.ImagePushEvent(status=f"storing {layer.layer_id}")
@@ -72,18 +64,21 @@ class Pushes:
             raise InvalidError("The image has no layers.", remedy="Build something into it.")
         yield image_pb2.ImagePushEvent(status=f"pushing {len(layers)} layers to {reference}")
         sources = [await self._source(layer) for layer in layers]
-        async with Network(self._settings) as network:
-            credentials = await credentials_of(request.target, reference.registry, network)
-            async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
-                digest = await push(client, reference, self._config(image, layers), sources)
+        with as_ours():
+            digest = await self._upload(request.target, reference, self._config(image, layers), sources)
         yield image_pb2.ImagePushEvent(status=f"pushed {reference}", digest=digest)
+
+    async def _upload(self, target: image_pb2.RegistryImage, reference: Reference, config: bytes, sources: list[LayerSource]) -> Digest:
+        async with Network(self._settings) as network:
+            credentials = await credentials_of(target, reference.registry, network)
+            async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
+                return await push(client, reference, config, sources)
 
     async def _source(self, layer: LayerRecord) -> LayerSource:
         digest = parse_digest(layer.digest)
         async with self._store.view_unverified(digest) as reader:
-            head = await reader.read_at(0, 4)
-        media_type = next((kind for magic, kind in MEDIA_TYPES.items() if head.startswith(magic)), PLAIN)
-        return LayerSource(Descriptor(media_type, digest, layer.size_bytes), lambda: self._chunks(digest))
+            head = await reader.read_at(0, MAGIC_BYTES)
+        return LayerSource(Descriptor(layer_media_type(head), digest, layer.size_bytes), lambda: self._chunks(digest))
 
     async def _chunks(self, digest: Digest) -> AsyncGenerator[bytes, None]:
         async with self._store.view(digest) as view:
@@ -94,7 +89,7 @@ class Pushes:
         config = config_of(image)
         return encode_config(
             ImageConfig(
-                platform=Platform("linux", ARCHITECTURES.get(platform.machine(), platform.machine()), ""),
+                platform=machine_platform(),
                 diff_ids=tuple(parse_digest(layer.diff_id) for layer in layers),
                 env=tuple(f"{name}={value}" for name, value in sorted(config.env.items())),
                 entrypoint=tuple(config.entrypoint),

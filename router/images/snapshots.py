@@ -14,14 +14,13 @@ from typing import Final
 import structlog
 
 from cove.exception import ConflictError, NotFoundError
-from cove.types import ImageId, SandboxId, derived_id, new_id
+from cove.types import ImageId, derived_id, new_id
 from cove.wire import image_pb2, node_pb2
 from policies.limits import out_of_range
 from policies.names import check_idempotency_key
-from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import ImageRecord, LayerRecord, SandboxRecord
-from router.images.manifests import to_merge
+from router.images.manifests import is_base, to_merge
 from router.images.storekeeper import Storekeeper
 from router.node_client import NodeClient
 from router.nodes import NodeTable
@@ -42,19 +41,16 @@ class Snapshots:
         self._db, self._nodes, self._client, self._finisher = db, nodes, client, finisher
         self._keeper, self._clock = keeper, clock
 
-    async def take(self, caller: Caller, request: image_pb2.SandboxSnapshotFilesystemRequest) -> ImageRecord:
+    async def take(self, record: SandboxRecord, request: image_pb2.SandboxSnapshotFilesystemRequest) -> ImageRecord:
         """The image of a running sandbox's files as they are now; with the same key, the one that came of the first request.
 
         Raises:
-            InvalidError: the key or the time-out. NotFoundError: no such sandbox. ConflictError: it does not run.
+            InvalidError: the key or the time-out. ConflictError: the sandbox does not run.
             ConnectionError, InternalFailure: the node did not answer in time; asking again with the same key can help.
         """
         idempotency_key = check_idempotency_key(request.idempotency_key)
-        record = await self._db.sandboxes.get(SandboxId(request.sandbox_id))
-        if record is None or record.workspace != caller.workspace:
-            raise NotFoundError(f"There is no sandbox {request.sandbox_id[:80]!r}.")
         key = b"snapshot\0" + record.sandbox_id.encode() + b"\0" + idempotency_key.encode()
-        if known := await self._db.images.find(caller.workspace, key):
+        if known := await self._db.images.find(record.workspace, key):
             return known
         if not record.is_live:
             raise ConflictError("The sandbox has ended.", code="sandbox_ended", remedy="Snapshots are taken of running sandboxes.")
@@ -96,7 +92,7 @@ class Snapshots:
             workspace=record.workspace,
             source=source,
             description=description or f"files of {record.sandbox_id}",
-            parent_image_id=record.image if not record.image.startswith(("debian:", "rootfs:")) else "",
+            parent_image_id="" if is_base(record.image) else record.image,
             sandbox_id=record.sandbox_id if source == "snapshot" else "",
             base=base,
             config=config.SerializeToString(deterministic=True) if config is not None else inherited,
@@ -117,7 +113,7 @@ class Snapshots:
 
     async def _parent(self, record: SandboxRecord) -> tuple[str, tuple[LayerRecord, ...], bytes]:
         """Base, layers and configuration of what the sandbox started from. Raises: NotFoundError: the image was deleted."""
-        if record.image.startswith(("debian:", "rootfs:")):
+        if is_base(record.image):
             return record.image, (), b""
         image = await self._db.images.get(record.image)
         if image is None:

@@ -124,7 +124,8 @@ class Storekeeper:
         return Pruned(len(unused) if dry_run else removed, report.removed, report.removed_bytes)
 
     async def _store_all(self) -> None:
-        layers = [layer for layer in await self._db.images.unstored_layers(KNOWN_LIMIT) if self._reachable(layer.node_id)]
+        there = {node.node_id for node in self._nodes.reachable()}
+        layers = [layer for layer in await self._db.images.unstored_layers(KNOWN_LIMIT) if layer.node_id in there]
         self._failed &= {layer.layer_id for layer in layers}
         layers.sort(key=lambda layer: layer.layer_id in self._failed)
         async with asyncio.TaskGroup() as group:
@@ -139,16 +140,14 @@ class Storekeeper:
             log.warning("layer not stored", layer=layer.layer_id, node=layer.node_id, code=error.code, cause=error.cause)
 
     async def _remove_everywhere(self, layer_id: str) -> None:
-        for node in self._nodes.list_():
-            if self._reachable(node.node_id):
-                await self._remove(node, layer_id)
+        for node in self._nodes.reachable():
+            await self._remove(node, layer_id)
 
     async def _audit(self) -> None:
         """Find layers on nodes that no record knows, and remove those that were unknown last time, too."""
         found: set[tuple[NodeId, str]] = set()
-        for node in self._nodes.list_():
-            if self._reachable(node.node_id):
-                found |= {(node.node_id, layer_id) for layer_id in await self._strays(node)}
+        for node in self._nodes.reachable():
+            found |= {(node.node_id, layer_id) for layer_id in await self._strays(node)}
         for node_id, layer_id in found & self._unknown:
             log.warning("layer left over, removed", layer=layer_id, node=node_id)
             await self._remove(self._nodes.get(node_id), layer_id)
@@ -168,9 +167,3 @@ class Storekeeper:
             await self._client.remove_layer(node, layer_id)
         except Error as error:  # in use, or away: the next audit finds it
             log.info("layer not removed", layer=layer_id, node=node.node_id, code=error.code)
-
-    def _reachable(self, node_id: NodeId) -> bool:
-        try:
-            return self._nodes.health(self._nodes.get(node_id)) != "unreachable"
-        except Error:
-            return False

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import aiohttp
-import msgspec
 
-from cove.exception import ConnectionError, DataLossError, Error, InternalFailure, from_code
+from cove.exception import ConnectionError, DataLossError
+from cove.wire.http_errors import check
 from snapshots.digest import Digest
 
 CHUNK_BYTES: Final = 2**20
 STALL_S: Final = 60.0
 """A transfer in which nothing moves for so long is given up."""
-
-MAX_ERROR_BYTES: Final = 64 * 1024
-
-
-class _ErrorBody(msgspec.Struct):
-    """The JSON form of an error."""
-
-    code: str
-    cause: str
-    remedy: str = ""
-    retryable: bool = False
 
 
 class BlobClient:
@@ -44,7 +34,7 @@ class BlobClient:
 
         Raises:  NotFoundError: the store does not have it. ConnectionError, DataLossError: the transfer broke; trying again can help.
         """
-        async with self._session() as session, self._sent(session.get(self._address(digest))) as response:
+        async with self._session() as session, _answered(session.get(self._address(digest))) as response:
             try:
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     yield chunk
@@ -60,7 +50,7 @@ class BlobClient:
                     yield piece
 
         headers = {"Content-Length": str(file.stat().st_size)}
-        async with self._session() as session, self._sent(session.put(self._address(digest), data=pieces(), headers=headers)):
+        async with self._session() as session, _answered(session.put(self._address(digest), data=pieces(), headers=headers)):
             return
 
     def _session(self) -> aiohttp.ClientSession:
@@ -72,34 +62,14 @@ class BlobClient:
     def _address(self, digest: Digest) -> str:
         return f"{self._url}/v1/blobs/{digest}"
 
-    def _sent(self, request: aiohttp.client._RequestContextManager) -> _Checked:
-        return _Checked(request)
 
-
-class _Checked:
-    """A request whose refusals are errors of ours."""
-
-    def __init__(self, request: aiohttp.client._RequestContextManager) -> None:
-        self._request = request
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        try:
-            response = await self._request.__aenter__()
-        except aiohttp.ClientError as error:
-            raise ConnectionError("The router's store does not answer.", remedy="Try again in a moment.") from error
-        if response.status >= 300:
-            body = await response.content.read(MAX_ERROR_BYTES)
-            response.close()
-            raise _refusal(response.status, body)
-        return response
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._request.__aexit__(None, None, None)
-
-
-def _refusal(status: int, body: bytes) -> Error:
+@asynccontextmanager
+async def _answered(request: aiohttp.client._RequestContextManager) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer, during the block. Raises: ConnectionError: there is none. Error: the one that it is."""
     try:
-        told = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.MsgspecError:
-        return InternalFailure(f"The router's store answered with HTTP status {status}.")
-    return from_code(told.code, told.cause, remedy=told.remedy, retryable=told.retryable)
+        response = await request
+    except aiohttp.ClientError as error:
+        raise ConnectionError("The router's store does not answer.", remedy="Try again in a moment.") from error
+    async with response:
+        await check(response)
+        yield response

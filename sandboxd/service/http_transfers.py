@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-import msgspec
 import structlog
 from aiohttp import web
 
-from cove.exception import CODES, Error, InvalidError
+from cove.exception import Error, InvalidError
+from cove.wire import http_errors
 from sandboxd.channel.messages import WriteFlag
 from sandboxd.channel.streams import ByteStream
 from sandboxd.node import Node
@@ -127,19 +127,21 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return error_response(InvalidError(error.reason, code="not_found" if error.status == 404 else "invalid"))
+        return _error_response(InvalidError(error.reason, code="not_found" if error.status == 404 else "invalid"))
     except ConnectionResetError:
         raise
     except Exception as error:
-        return error_response(as_error(error))
+        return _error_response(as_error(error))
 
 
-def error_response(error: Error) -> web.Response:
-    """The JSON form of an error."""
-    body = {"code": error.code, "cause": error.cause, "remedy": error.remedy, "retryable": error.retryable, "context": error.context}
-    entry = CODES.get(error.code, CODES["internal"])
+def _error_response(error: Error) -> web.Response:
     # Connection: close, because an unread body may follow.
-    return web.Response(status=entry.http, body=msgspec.json.encode(body), content_type="application/json", headers={"Connection": "close"})
+    return web.Response(
+        status=http_errors.status_of(error),
+        body=http_errors.encode(error),
+        content_type="application/json",
+        headers={"Connection": "close"},
+    )
 
 
 async def _health(request: web.Request) -> web.Response:

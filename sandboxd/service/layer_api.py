@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
 
 from cove.exception import ConflictError, InvalidError, UnimplementedError
 from cove.types import new_id
@@ -17,8 +16,6 @@ from sandboxd.node import Node
 from sandboxd.service.auth import Gate
 from sandboxd.service.convert import MAX_LAYERS, image_of, layer_of
 from sandboxd.service.edge import Context, authorization, streaming, unary
-
-MAX_MERGED: Final = MAX_LAYERS
 
 
 class LayerApi:
@@ -38,7 +35,7 @@ class LayerApi:
     @unary
     async def LayerSnapshot(self, request: node_pb2.LayerSnapshotRequest, context: Context) -> node_pb2.LayerSnapshotResponse:
         self._gate.router(authorization(context))
-        if len(request.merge_layer_ids) > MAX_MERGED:
+        if len(request.merge_layer_ids) > MAX_LAYERS:
             raise InvalidError(f"{len(request.merge_layer_ids)} layers cannot become one.")
         stopped_s = await self._node.take_layer(request.sandbox_id, request.layer_id, list(request.merge_layer_ids))
         return node_pb2.LayerSnapshotResponse(stopped_s=stopped_s)

@@ -25,7 +25,7 @@ from snapshots.registry.endpoints import endpoints
 from snapshots.registry.image_config import ImageConfig, parse_config
 from snapshots.registry.manifest import MAX_DOCUMENT_BYTES, Index, Manifest, parse_document
 from snapshots.registry.network import Network
-from snapshots.registry.platforms import DEFAULT_PLATFORM, Platform, choose
+from snapshots.registry.platforms import Platform, choose, machine_platform
 from snapshots.registry.reference import Reference, parse_registry
 from snapshots.registry.retry import Retry, Sleep
 from snapshots.registry.settings import RegistrySettings
@@ -102,8 +102,8 @@ class RegistryClient:
         """The registry itself, not a mirror."""
         return self._transports[-1]
 
-    async def resolve(self, reference: Reference, platform: Platform = DEFAULT_PLATFORM) -> ResolvedImage:
-        """The image for ``platform``; its config is read and verified, its layers are not.
+    async def resolve(self, reference: Reference, platform: Platform | None = None) -> ResolvedImage:
+        """The image for ``platform`` (this machine's when left out); its config is read and verified, its layers are not.
 
         Raises:
             NotFoundError: no such repository, tag or digest.
@@ -113,6 +113,7 @@ class RegistryClient:
             AuthError, PermissionDeniedError, ConnectionError, ResourceExhaustedError, ServiceError: the registry refused or failed.
         """
         self.check(reference)
+        platform = platform or machine_platform()
         digest, document = await self._document(reference, reference.target, reference.digest)
         manifest_digest = digest
         for _ in range(MAX_INDEX_DEPTH):

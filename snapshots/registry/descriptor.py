@@ -40,6 +40,15 @@ _FOREIGN: Final = (".foreign.", ".nondistributable.")
 """In media types of layers that a registry does not have: they name a URL elsewhere."""
 
 
+_MAGIC: Final = ((b"\x28\xb5\x2f\xfd", OCI_LAYER_ZSTD), (b"\x1f\x8b", OCI_LAYER_GZIP))
+MAGIC_BYTES: Final = 4
+
+
+def layer_media_type(head: bytes) -> str:
+    """Of a layer's archive that begins with ``head``, of ``MAGIC_BYTES`` or more."""
+    return next((media_type for magic, media_type in _MAGIC if head.startswith(magic)), OCI_LAYER)
+
+
 class Descriptor(msgspec.Struct, frozen=True):
     """A blob as a manifest names it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -38,9 +39,6 @@ class Platform(msgspec.Struct, frozen=True):
         return (self.variant, *(variant for variant in plain if variant != self.variant)) if self.variant else plain
 
 
-DEFAULT_PLATFORM: Final = Platform()
-
-
 def parse_platform(text: str) -> Platform:
     """Raises:  InvalidError: ``text`` is not ``os/architecture[/variant]``."""
     if not _PLATFORM.fullmatch(text):
@@ -59,14 +57,19 @@ def platform_of(machine: str) -> Platform:
     return Platform("linux", architecture)
 
 
+def machine_platform() -> Platform:
+    """Of this machine. Raises: InvalidError: cove does not run here."""
+    return platform_of(platform.machine())
+
+
 def choose(wanted: Platform, offered: Sequence[Platform | None]) -> int:
     """Position of the best match. What names no platform is taken only where it is all there is: its config tells what it is for.
 
     Raises:  InvalidError: none matches; the text lists what there is.
     """
     for variant in wanted.variants:
-        for position, platform in enumerate(offered):
-            if platform == Platform(wanted.os, wanted.architecture, variant):
+        for position, candidate in enumerate(offered):
+            if candidate == Platform(wanted.os, wanted.architecture, variant):
                 return position
     if len(offered) == 1 and offered[0] is None:
         return 0

@@ -7,8 +7,10 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from cove.types import ImageId, new_id
-from cove.wire import image_pb2
+from cove.wire import common_pb2, image_pb2
 from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import ImageRecord
@@ -17,9 +19,32 @@ from router.images.builder.pulls import Pulls
 from router.images.builder.stages import LayerBuild
 from router.images.builder.workshop import Workshops
 from router.images.catalogue import Catalogue
+from router.images.manifests import image_name
 from snapshots.store import Store
 
 Emit = Callable[[image_pb2.ImageBuildLog], None]
+
+
+class _Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What one caller asks to be built. Layers are numbered from 1; 0 is the base."""
+
+    caller: Caller
+    request: image_pb2.ImageBuildRequest
+    emit: Emit
+
+    def is_fresh(self, layer: int) -> bool:
+        """Whether the cache must not give it: from the first that is forced on."""
+        if self.request.force_build or self.request.ignore_cache:
+            return True
+        return any(earlier.force_build for earlier in self.request.definition.layers[:layer])
+
+    def kept(self, key: bytes) -> bytes:
+        """``key``, or none where the cache shall stay as it is."""
+        return b"" if self.request.ignore_cache else key
+
+    def say(self, layer: int) -> Callable[[str], None]:
+        """Puts a line of text into the log of the layer."""
+        return lambda status: self.emit(image_pb2.ImageBuildLog(layer=layer, status=status))
 
 
 class Builder:
@@ -45,54 +70,38 @@ class Builder:
 
         Raises:  RemoteError: a command failed. InvalidError, UnimplementedError: the definition. Errors of pulls and of creating sandboxes.
         """
-        definition, keys = request.definition, keys_of(request.definition)
-        build_from = self._first_to_build(request)
-        image = await self._base(caller, definition, keys[0], emit, fresh=build_from == 0, request=request)
-        for number, layer in enumerate(definition.layers, start=1):
-            fresh = number >= build_from
+        order = _Order(caller=caller, request=request, emit=emit)
+        keys = keys_of(request.definition)
+        image = await self._base(order, request.definition, keys[0], layer=0)
+        for number, layer in enumerate(request.definition.layers, start=1):
             async with self._turn(caller.workspace, keys[number]):
-                known = None if fresh else await self._db.images.find(caller.workspace, keys[number])
-                image = known or await self._layer(caller, layer, image, keys[number], emit, number, replace=fresh, request=request)
+                known = None if order.is_fresh(number) else await self._db.images.find(caller.workspace, keys[number])
+                image = known or await self._layer(order, number, layer, image, keys[number])
         assert image is not None  # a definition without a base has a layer
         return image
 
-    def _first_to_build(self, request: image_pb2.ImageBuildRequest) -> int:
-        """The first layer that the cache must not give; 0 is the base."""
-        if request.force_build or request.ignore_cache:
-            return 0
-        layers = request.definition.layers
-        return next((number for number, layer in enumerate(layers, start=1) if layer.force_build), len(layers) + 1)
-
-    async def _base(
-        self,
-        caller: Caller,
-        definition: image_pb2.ImageDefinition,
-        key: bytes,
-        emit: Emit,
-        *,
-        fresh: bool,
-        request: image_pb2.ImageBuildRequest,
-    ) -> ImageRecord | None:
-        def say(status: str) -> None:
-            emit(image_pb2.ImageBuildLog(layer=0, status=status))
-
+    async def _base(self, order: _Order, definition: image_pb2.ImageDefinition, key: bytes, *, layer: int) -> ImageRecord | None:
+        """``layer``: whose log tells of it."""
         match definition.WhichOneof("base"):
             case "image_id":
-                return await self._catalogue.get(caller.workspace, definition.image_id)
+                return await self._catalogue.get(order.caller.workspace, definition.image_id)
             case "debian":
-                return await self._local(caller, f"debian:{definition.debian}", key)
+                return await self._local(order.caller, common_pb2.ImageRef(debian=definition.debian), key)
             case "rootfs_path":
-                return await self._local(caller, f"rootfs:{definition.rootfs_path}", key)
+                return await self._local(order.caller, common_pb2.ImageRef(rootfs_path=definition.rootfs_path), key)
             case "registry":
-                async with self._turn(caller.workspace, key):
-                    known = None if fresh else await self._db.images.find(caller.workspace, key)
-                    if known is not None:
-                        return known
-                    return await self._pulls.pull(caller.workspace, definition.registry, _key(key, request), say, replace=fresh)
+                return await self._pulled(order, definition.registry, key, layer=layer)
         return None
 
-    async def _local(self, caller: Caller, base: str, key: bytes) -> ImageRecord:
+    async def _pulled(self, order: _Order, image: image_pb2.RegistryImage, key: bytes, *, layer: int) -> ImageRecord:
+        workspace, fresh = order.caller.workspace, order.is_fresh(0)
+        async with self._turn(workspace, key):
+            known = None if fresh else await self._db.images.find(workspace, key)
+            return known or await self._pulls.pull(workspace, image, order.kept(key), order.say(layer), replace=fresh)
+
+    async def _local(self, caller: Caller, reference: common_pb2.ImageRef, key: bytes) -> ImageRecord:
         """A base that nodes make themselves, as an image to build on."""
+        base = image_name(reference)
         image = ImageRecord(
             image_id=ImageId(new_id("im")),
             workspace=caller.workspace,
@@ -103,49 +112,27 @@ class Builder:
         )
         return await self._db.images.add(image, key)
 
-    async def _layer(
-        self,
-        caller: Caller,
-        layer: image_pb2.ImageLayer,
-        parent: ImageRecord | None,
-        key: bytes,
-        emit: Emit,
-        number: int,
-        *,
-        replace: bool,
-        request: image_pb2.ImageBuildRequest,
-    ) -> ImageRecord:
-        def say(status: str) -> None:
-            emit(image_pb2.ImageBuildLog(layer=number, status=status))
-
+    async def _layer(self, order: _Order, number: int, layer: image_pb2.ImageLayer, parent: ImageRecord | None, key: bytes) -> ImageRecord:
         async def pull(reference: str) -> ImageRecord:
             named = image_pb2.ImageDefinition(registry=image_pb2.RegistryImage(reference=reference))
-            fresh = self._first_to_build(request) == 0
-            pulled = await self._base(caller, named, keys_of(named)[0], emit, fresh=fresh, request=request)
-            assert pulled is not None  # its base is a registry's
-            return pulled
+            return await self._pulled(order, named.registry, keys_of(named)[0], layer=number)
 
         work = LayerBuild(
             self._db,
             self._store,
             self._workshops,
-            caller,
+            order.caller,
             layer,
             parent,
             pull,
-            say=say,
-            output=lambda data: emit(image_pb2.ImageBuildLog(layer=number, data=data)),
+            say=order.say(number),
+            output=lambda data: order.emit(image_pb2.ImageBuildLog(layer=number, data=data)),
             now=self._clock(),
         )
-        return await work.build(_key(key, request), replace=replace)
+        return await work.build(order.kept(key), replace=order.is_fresh(number))
 
     @asynccontextmanager
     async def _turn(self, workspace: str, key: bytes) -> AsyncIterator[None]:
         """Builds of one layer take turns: the second finds what the first has made."""
         async with self._turns.setdefault((workspace, key), asyncio.Lock()):
             yield
-
-
-def _key(key: bytes, request: image_pb2.ImageBuildRequest) -> bytes:
-    """``key``, or none where the cache shall stay as it is."""
-    return b"" if request.ignore_cache else key

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from cove.dockerfile import parse_commands, parse_dockerfile, stages_of_commands
-from cove.dockerfile.model import Cmd
 from cove.dockerfile.plan import SCRATCH, Plan, PlannedStage, make_plan
 from cove.dockerfile.scope import platform_args
 from cove.exception import InternalError, InvalidError
@@ -17,11 +16,13 @@ from policies.images import DEFAULT_ENV
 from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import ImageRecord
-from router.images.builder.steps import Steps, configure
+from router.images.builder.account import Account
+from router.images.builder.steps import Steps
 from router.images.builder.transfers import Context, Item
 from router.images.builder.workshop import Workshop, Workshops
 from router.images.manifests import config_of
 from router.node_sandbox import NodeSandbox
+from snapshots.registry.platforms import machine_platform
 from snapshots.store import Store
 
 Say = Callable[[str], None]
@@ -77,22 +78,16 @@ class LayerBuild:
     def _plan(self) -> Plan:
         commands = list(self._layer.commands)
         file = parse_dockerfile("\n".join(commands)) if self._parent is None else stages_of_commands(parse_commands(commands))
-        return make_plan(file, build_args={**platform_args(), **self._layer.build_args})
+        return make_plan(file, build_args={**platform_args(machine_platform().architecture), **self._layer.build_args})
 
     def _configured(self, plan: Plan) -> image_pb2.ImageConfig | None:
         """The configuration after a layer that does nothing else; None: it has to run."""
         stage = plan.stages[-1]
         if len(plan.stages) > 1 or stage.base is not None or self._parent is None:
             return None
-        config = _config(self._parent)
-        scope, own_cmd = plan.stage_scope(dict(config.env)), False
-        for instruction in stage.stage.instructions:
-            expanded = scope.expanded(instruction)
-            if not configure(config, expanded, own_cmd=own_cmd):
-                return None
-            own_cmd |= isinstance(instruction, Cmd)
-            scope = scope.after(expanded)
-        return config
+        account = _account(self._parent, plan)
+        does_only_that = all(account.enter(account.scope.expanded(instruction)) for instruction in stage.stage.instructions)
+        return account.config if does_only_that else None
 
     def _with_config(self, parent: ImageRecord, config: image_pb2.ImageConfig, description: str) -> ImageRecord:
         return ImageRecord(
@@ -113,35 +108,27 @@ class LayerBuild:
             image = await self._open[stage.base].snapshot(b"", self._configs[stage.base], description="stage of a build", replace=False)
         else:
             image = await self._image(stage.base)
-        config = _config(image)
+        account = _account(image, plan)
         workshop = await stack.enter_async_context(self._workshops.open(self._caller, image, self._output))
-        self._open[stage.index], self._configs[stage.index] = workshop, config
+        self._open[stage.index], self._configs[stage.index] = workshop, account.config
 
         async def other(name: str) -> NodeSandbox:
             return await self._other(name, plan, stack)
 
-        steps = Steps(
-            workshop,
-            plan.stage_scope(dict(config.env)),
-            config,
-            self._items,
-            other,
-            env=self._layer.env,
-            secrets=self._layer.secrets,
-            say=self._say,
-        )
+        steps = Steps(workshop, account, self._items, other, env=self._layer.env, secrets=self._layer.secrets, say=self._say)
         for instruction in stage.stage.instructions:
             await steps.perform(instruction)
 
     async def _image(self, base: str | None) -> ImageRecord:
         if base is not None:
-            return self._scratch() if base == SCRATCH else await self._pull(base)
+            if base == SCRATCH:
+                raise InvalidError(
+                    "FROM scratch has nothing that could run a step.", remedy="Begin with an image, such as debian:bookworm-slim."
+                )
+            return await self._pull(base)
         if self._parent is None:
             raise InternalError("A stage without a base in a definition that has none.")
         return self._parent
-
-    def _scratch(self) -> ImageRecord:
-        raise InvalidError("FROM scratch has nothing that could run a step.", remedy="Begin with an image, such as debian:bookworm-slim.")
 
     async def _other(self, name: str, plan: Plan, stack: AsyncExitStack) -> NodeSandbox:
         """The sandbox of the stage or image that a ``--from`` names."""
@@ -155,9 +142,9 @@ class LayerBuild:
         return self._open[index].sandbox
 
 
-def _config(image: ImageRecord) -> image_pb2.ImageConfig:
-    """A copy to change, with the environment that every image has."""
+def _account(image: ImageRecord, plan: Plan) -> Account:
+    """Of a stage on the image, which begins with the environment that every image has."""
     config = config_of(image)
     if not config.env:
         config.env.update(DEFAULT_ENV)
-    return config
+    return Account(plan.stage_scope(dict(config.env)), config)

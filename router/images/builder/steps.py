@@ -1,8 +1,7 @@
-"""One stage's instructions, one after the other, in a workshop. What an instruction does to the configuration is here, too."""
+"""One stage's instructions, one after the other, in a workshop."""
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final
@@ -13,15 +12,13 @@ from cove.dockerfile.globs import compile_glob, has_magic
 from cove.dockerfile.model import MountKind
 from cove.dockerfile.problems import at_line
 from cove.dockerfile.run_script import Script, script_of
-from cove.dockerfile.scope import Scope
 from cove.dockerfile.transfers import Origin, origin_of
 from cove.exception import InvalidError, UnimplementedError
-from cove.wire import image_pb2
+from router.images.builder.account import Account
 from router.images.builder.transfers import Item, StageFiles, is_archive, temporary_file, transfer, wanted_sources
 from router.images.builder.workshop import Workshop
 from router.node_sandbox import NodeSandbox
 
-DEFAULT_SHELL: Final = ("/bin/sh", "-c")
 SCRATCH_DIR: Final = "/.cove/step"
 """Where a step's own files are while it runs; gone before the snapshot."""
 
@@ -36,15 +33,14 @@ class Steps:
     """Carries instructions out and keeps account of what they mean for later ones.
 
     Args:
-        config: of the stage's base; changed in place.
+        account: of the stage, as its base leaves it.
         env, secrets: of the commands, not of the image.
     """
 
     def __init__(
         self,
         workshop: Workshop,
-        scope: Scope,
-        config: image_pb2.ImageConfig,
+        account: Account,
         items: Mapping[str, Item],
         stage: Stage,
         *,
@@ -52,23 +48,20 @@ class Steps:
         secrets: Mapping[str, str],
         say: Callable[[str], None],
     ) -> None:
-        self._workshop, self._scope, self.config, self._items, self._stage = workshop, scope, config, items, stage
+        self._workshop, self._account, self._items, self._stage = workshop, account, items, stage
         self._env, self._secrets, self._say = env, secrets, say
-        self._own_cmd = False
 
     async def perform(self, instruction: model.Instruction) -> None:
         """Raises: RemoteError: a command failed. InvalidError, UnimplementedError: with the line. Other errors: the node."""
         self._say(f"{instruction.original.strip().splitlines()[0][:200]}")
-        instruction = self._scope.expanded(instruction)
+        instruction = self._account.scope.expanded(instruction)
         with at_line(instruction.line, instruction.original):
-            if not configure(self.config, instruction, own_cmd=self._own_cmd):
+            if not self._account.enter(instruction):
                 await self._act(instruction)
-        self._own_cmd |= isinstance(instruction, model.Cmd)
-        self._scope = self._scope.after(instruction)
 
     @property
     def _workdir(self) -> str:
-        return self.config.workdir or "/"
+        return self._account.config.workdir or "/"
 
     async def _act(self, instruction: model.Instruction) -> None:
         match instruction:
@@ -79,15 +72,15 @@ class Steps:
             case model.Add():
                 await self._add(instruction)
             case model.Workdir(path=path):
-                self.config.workdir = posixpath.normpath(posixpath.join(self._workdir, path))
-                await self._workshop.sandbox.make_directory(self.config.workdir)
+                self._account.config.workdir = posixpath.normpath(posixpath.join(self._workdir, path))
+                await self._workshop.sandbox.make_directory(self._account.config.workdir)
             case _:
                 raise UnimplementedError(f"{type(instruction).__name__.upper()} is not supported yet.")
 
     async def _run(self, run: model.Run) -> None:
         if run.network != "default":
             raise UnimplementedError("RUN --network is not supported yet.", remedy="Leave it out.")
-        env = {**self._scope.run_environment, **self._env}
+        env = {**self._account.scope.run_environment, **self._env}
         # Without a mount that asks for them, all secrets of the layer are in the environment, as the documentation has it.
         if any(mount.kind is MountKind.SECRET for mount in run.mounts):
             env |= {mount.env: self._secrets[mount.id] for mount in run.mounts if mount.env and mount.id in self._secrets}
@@ -97,7 +90,7 @@ class Steps:
         argv = await self._argv(run)
         try:
             what = f"The step `{run.original.strip().splitlines()[0][:SHOWN_CHARACTERS]}`"
-            await self._workshop.run(what, argv, env=env, workdir=self._workdir, user=self.config.user)
+            await self._workshop.run(what, argv, env=env, workdir=self._workdir, user=self._account.config.user)
         finally:
             if placed or argv[0] == f"{SCRATCH_DIR}/script":
                 await self._workshop.run("Tidying up", ["/bin/rm", "-rf", SCRATCH_DIR, *placed], env={})
@@ -107,7 +100,7 @@ class Steps:
         if not isinstance(script, Script):
             return script
         if not script.is_program:
-            return [*(self.config.shell or DEFAULT_SHELL), script.text]
+            return [*self._account.shell, script.text]
         path = f"{SCRATCH_DIR}/script"
         await self._workshop.sandbox.write_file(path, _bytes(script.text.encode()), mode=0o755)
         return [path]
@@ -166,7 +159,7 @@ class Steps:
         await sandbox.write_file(f"{SCRATCH_DIR}/archive", item.content(), mode=0o600)
         try:
             argv = ["tar", "-xf", f"{SCRATCH_DIR}/archive", "-C", target]
-            await self._workshop.run(f"Unpacking {archives[0][:80]}", argv, env=self._scope.env)
+            await self._workshop.run(f"Unpacking {archives[0][:80]}", argv, env=self._account.scope.env)
         finally:
             await self._workshop.run("Tidying up", ["/bin/rm", "-rf", SCRATCH_DIR], env={})
 
@@ -181,47 +174,6 @@ class Steps:
     async def _is_archive(self, path: str) -> bool:
         item = self._items.get(path)
         return item is not None and item.size_bytes > 0 and await is_archive(item)
-
-
-def configure(config: image_pb2.ImageConfig, instruction: model.Instruction, *, own_cmd: bool) -> bool:
-    """Let an expanded instruction change the configuration. Pure.
-
-    Args:    own_cmd: whether a CMD of the same stage came before.
-    Returns: False: it is not one that only does that.
-    """
-    match instruction:
-        case model.Env(pairs=pairs):
-            config.env.update(dict(pairs))
-        case model.Label(pairs=pairs):
-            config.labels.update(dict(pairs))
-        case model.User(user=user):
-            config.user = user
-        case model.Cmd(command=command):
-            _set(config.cmd, _words(config, command))
-        case model.Entrypoint(command=command):
-            _set(config.entrypoint, _words(config, command))
-            if not own_cmd:  # a new entrypoint does not know what to do with the base's command
-                _set(config.cmd, [])
-        case model.Shell(argv=argv):
-            _set(config.shell, argv)
-        case model.Expose(ports=ports):
-            _set(config.exposed_ports, sorted({*config.exposed_ports, *ports}))
-        case model.Healthcheck():
-            config.healthcheck = json.dumps(instruction.original)
-        case model.Arg() | model.Maintainer():
-            pass  # the scope has the one, and the other means nothing any more
-        case _:
-            return False
-    return True
-
-
-def _set(field: object, words: Sequence[str]) -> None:
-    del field[:]  # type: ignore[attr-defined]  # a repeated field
-    field.extend(words)  # type: ignore[attr-defined]  # likewise
-
-
-def _words(config: image_pb2.ImageConfig, command: str | tuple[str, ...]) -> Sequence[str]:
-    return [*(config.shell or DEFAULT_SHELL), command] if isinstance(command, str) else command
 
 
 async def _bytes(data: bytes) -> AsyncIterator[bytes]:

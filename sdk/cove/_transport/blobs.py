@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from cove._image.definition import LocalBlob
-from cove._transport.bulk import Body, check
+from cove._transport.bulk import Body
 from cove._transport.connection import Connection
 from cove._transport.methods import BLOBS_MISSING
 from cove._transport.retry import Attempts
 from cove.exception import ConnectionError, Error, InvalidError
 from cove.wire import image_pb2
+from cove.wire.http_errors import check
 
 PARALLEL: Final = 8
 PIECE_BYTES: Final = 2**20

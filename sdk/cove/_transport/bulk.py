@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -10,7 +9,8 @@ from urllib.parse import quote, urlencode
 from cove._transport.connection import Connection
 from cove._transport.data import DataPlane
 from cove._transport.retry import Attempts
-from cove.exception import AuthError, ConnectionError, Error, ServiceError, from_code
+from cove.exception import AuthError, ConnectionError, Error
+from cove.wire.http_errors import check
 
 if TYPE_CHECKING:  # half a second to import, and only transfers need it
     import aiohttp
@@ -22,7 +22,6 @@ Query = Mapping[str, str | bytes]
 """Parameters; a path is bytes, whatever bytes it has."""
 
 PIECE_BYTES: Final = 256 * 1024
-MAX_ERROR_BYTES: Final = 64 * 1024
 
 
 async def put(connection: Connection, plane: DataPlane, kind: Kind, query: Query, body: Callable[[], AsyncIterator[bytes]]) -> None:
@@ -113,21 +112,3 @@ def _url(base: str, query: Query) -> yarl.URL:
     import yarl
 
     return yarl.URL(f"{base}?{urlencode(query, quote_via=quote)}", encoded=True)
-
-
-async def check(response: aiohttp.ClientResponse) -> None:
-    """Raises:  Error: the one in the body, or one that names the status."""
-    if response.status < 300:
-        return
-    content = await response.content.read(MAX_ERROR_BYTES)
-    try:
-        fields = json.loads(content)
-        raise from_code(
-            str(fields["code"]),
-            str(fields["cause"]),
-            remedy=str(fields["remedy"]),
-            retryable=bool(fields["retryable"]),
-            context={str(key): str(value) for key, value in fields["context"].items()},
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ServiceError(f"The transfer was answered with HTTP status {response.status}.") from None

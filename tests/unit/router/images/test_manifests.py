@@ -1,4 +1,4 @@
-"""What follows from image records, and what instructions do to an image's configuration."""
+"""What follows from image records."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from cove.dockerfile import parse_commands
 from cove.types import ImageId, NodeId
 from cove.wire import common_pb2, image_pb2
 from router.db.records import ImageRecord, LayerRecord
-from router.images.builder.steps import configure
 from router.images.manifests import CHAIN_LENGTH, image_name, only_node, to_image_info, to_manifest, to_merge
 
 
@@ -76,47 +74,3 @@ def test_manifest_and_info_count_the_base() -> None:
 def test_names_of_what_sandboxes_start_from() -> None:
     references = [common_pb2.ImageRef(image_id="im-1"), common_pb2.ImageRef(debian="3.11"), common_pb2.ImageRef(rootfs_path="/x")]
     assert [image_name(reference) for reference in references] == ["im-1", "debian:3.11", "rootfs:/x"]
-
-
-def configured(*commands: str, **config: Any) -> image_pb2.ImageConfig:
-    """The configuration after a stage's instructions, none of which has variables."""
-    made, own_cmd = image_pb2.ImageConfig(**config), False
-    for instruction in parse_commands(commands):
-        assert configure(made, instruction, own_cmd=own_cmd), instruction
-        own_cmd |= type(instruction).__name__ == "Cmd"
-    return made
-
-
-@pytest.mark.parametrize(
-    ("commands", "before", "after"),
-    [
-        (["ENV A=1 B=2", "ENV A=3"], {"env": {"A": "0", "Z": "z"}}, {"env": {"A": "3", "B": "2", "Z": "z"}}),
-        (["LABEL a=1", "LABEL a=2 b=3"], {"labels": {"c": "4"}}, {"labels": {"a": "2", "b": "3", "c": "4"}}),
-        (["USER app:staff"], {"user": "root"}, {"user": "app:staff"}),
-        (["CMD run it"], {"cmd": ["x"]}, {"cmd": ["/bin/sh", "-c", "run it"]}),
-        (['CMD ["run", "it"]'], {"cmd": ["x"]}, {"cmd": ["run", "it"]}),
-        (["CMD []"], {"cmd": ["x"]}, {}),
-        (['SHELL ["bash", "-ec"]', "CMD a"], {}, {"shell": ["bash", "-ec"], "cmd": ["bash", "-ec", "a"]}),
-        (["CMD a"], {"shell": ["zsh", "-c"]}, {"shell": ["zsh", "-c"], "cmd": ["zsh", "-c", "a"]}),
-        (['ENTRYPOINT ["e"]'], {"entrypoint": ["old"], "cmd": ["old"]}, {"entrypoint": ["e"]}),
-        (['ENTRYPOINT ["e"]', 'CMD ["c"]'], {"cmd": ["old"]}, {"entrypoint": ["e"], "cmd": ["c"]}),
-        (['CMD ["c"]', 'ENTRYPOINT ["e"]'], {"cmd": ["old"]}, {"entrypoint": ["e"], "cmd": ["c"]}),
-        (["ENTRYPOINT []"], {"entrypoint": ["old"], "cmd": ["old"]}, {}),
-        (["ENTRYPOINT e x"], {}, {"entrypoint": ["/bin/sh", "-c", "e x"]}),
-        (["EXPOSE 80 443/udp", "EXPOSE 80"], {"exposed_ports": ["22"]}, {"exposed_ports": ["22", "443/udp", "80"]}),
-        (["ARG A=1", "MAINTAINER nobody"], {"user": "u"}, {"user": "u"}),
-    ],
-)
-def test_what_instructions_do_to_the_configuration(commands: list[str], before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert configured(*commands, **before) == image_pb2.ImageConfig(**after)
-
-
-def test_a_healthcheck_is_recorded_as_it_was_written() -> None:
-    assert "--interval=5s CMD curl" in configured("HEALTHCHECK --interval=5s CMD curl x").healthcheck
-
-
-@pytest.mark.parametrize("command", ["RUN a", "COPY a b", "ADD a b", "WORKDIR /x"])
-def test_what_touches_files_is_left_to_a_sandbox(command: str) -> None:
-    (instruction,) = parse_commands([command])
-    config = image_pb2.ImageConfig()
-    assert not configure(config, instruction, own_cmd=False) and config == image_pb2.ImageConfig()
