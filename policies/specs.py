@@ -1,6 +1,6 @@
 """Checks a ``SandboxSpec`` that a client sent: every field bounded, every default filled in. Pure.
 
-Quantities are in ``policies.limits``; the form of command, environment, paths and image is here.
+Quantities are in ``policies.limits``, the network in ``policies.egress``; the form of command, environment, paths and image is here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Final
 
 from cove.exception import InvalidError
 from cove.types import is_id
-from cove.wire.common_pb2 import ImageRef, NetworkMode, SandboxSpec
+from cove.wire.common_pb2 import ImageRef, SandboxSpec
+from policies.egress import fill_policy
 from policies.limits import DEFAULT_LIMITS, Limits, fill_resources
 
 MAX_ARGUMENTS: Final = 16_384
@@ -28,7 +29,6 @@ MAX_PATH_BYTES: Final = 4_095
 DEFAULT_PYTHON: Final = "3.11"
 """Python of the default Debian image where the client names none: Debian 12's own, which every node has."""
 
-_NETWORK_MODES: Final = frozenset(NetworkMode.values())
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 
 
@@ -47,8 +47,7 @@ def fill_spec(spec: SandboxSpec, limits: Limits = DEFAULT_LIMITS) -> SandboxSpec
     filled.idle_timeout_s = limits.idle_timeout_s.check("idle_timeout", spec.idle_timeout_s)
     filled.resources.CopyFrom(fill_resources(spec.resources, limits))
     filled.image.CopyFrom(_fill_image(spec.image))
-    if spec.network not in _NETWORK_MODES:
-        raise _invalid("network mode", str(spec.network), "Use one of " + ", ".join(NetworkMode.keys()) + ".")
+    filled.network.CopyFrom(fill_policy(spec.network))
     return filled
 
 

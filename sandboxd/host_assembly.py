@@ -18,7 +18,9 @@ from typing import Final
 import msgspec
 import structlog
 
+from cove.exception import UnimplementedError
 from cove.types import SandboxId
+from policies.egress import Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made
 from sandboxd.cgroup import Cgroups
@@ -26,7 +28,7 @@ from sandboxd.channel.link import Fifos
 from sandboxd.image_stack import ImageStacks, release_of
 from sandboxd.journal import Entry
 from sandboxd.naming import sandbox_ids
-from sandboxd.network import NetworkManager, resolv_conf
+from sandboxd.network import NetworkManager, SandboxNetwork, resolv_conf
 from sandboxd.rootfs import RootfsMounts
 from sandboxd.runtime import Container, Runtime
 from sandboxd.storage_pool import StoragePool
@@ -79,7 +81,7 @@ class HostAssembly:
         settings = await f.images.build_settings() if entry.build else None
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
-        network = f.network.attach(sandbox_id) if entry.network else None
+        network = _attached(f.network, entry)
         upper = f.pool.create_upper(sandbox_id, entry.resources.disk_limit_bytes, after=image.top)
         identity = _identity_layer(directory / "layer", entry, address=network.address if network else None, nameservers=f.nameservers)
         _like_in_image("", image.lowers, upper.upper_dir)
@@ -186,6 +188,13 @@ class HostAssembly:
         return frozenset[SandboxId]().union(directories, *held)
 
 
+def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
+    """The sandbox's network; None if it is blocked. Raises: UnimplementedError: its policy cannot be enforced, so it has none."""
+    if entry.network.mode is Mode.ALLOWLIST or entry.network.proxy:
+        raise UnimplementedError("This node cannot enforce lists and proxies.", remedy="Upgrade it.")
+    return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id)
+
+
 def hostname(sandbox_id: SandboxId) -> str:
     """Host names are case-insensitive and must not look like more than a name."""
     return sandbox_id.lower()
@@ -200,7 +209,7 @@ def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameserver
     name = hostname(entry.sandbox_id)
     (etc / "hostname").write_text(name + "\n")
     (etc / "hosts").write_text(f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n{address or '127.0.1.1'}\t{name}\n")
-    (etc / "resolv.conf").write_text(resolv_conf(nameservers) if entry.network else "")
+    (etc / "resolv.conf").write_text(resolv_conf(nameservers) if entry.network.has_resolver else "")
     for file in etc.iterdir():
         file.chmod(0o644)
     return path

@@ -23,6 +23,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cove.types import SandboxId, TaskId, is_id
+from policies.egress import EgressPolicy
 from sandboxd.lifecycle import Result, State
 
 FORMAT: Final = 1
@@ -78,7 +79,7 @@ class Entry(msgspec.Struct, kw_only=True):
     image: Image
     build: bool = False
     """A step of an image build, which finds the machine's package settings."""
-    network: bool
+    network: EgressPolicy
     pty: bool
     verbose: bool
     guest_marker: str

@@ -13,6 +13,7 @@ import structlog
 
 from cove.exception import AlreadyExistsError, Error, NotFoundError, ResourceExhaustedError
 from cove.types import SandboxId, TaskId
+from policies.egress import EgressPolicy
 from sandboxd.assembly import Assembly
 from sandboxd.channel.messages import Op
 from sandboxd.journal import Entry, Image, Journal, Resources, SandboxDirectory, boot_id
@@ -49,7 +50,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources
     image: Image
     build: bool = False
-    network: bool
+    network: EgressPolicy
     pty: bool
     verbose: bool
 

@@ -9,6 +9,7 @@ from typing import Final
 from cove.exception import InvalidError
 from cove.types import EndReason, SandboxId, TaskId, is_id
 from cove.wire import common_pb2, data_pb2, image_pb2, node_pb2
+from policies.egress import policy_from_wire
 from policies.specs import check_command, check_env
 from sandboxd.channel.messages import Entry as DirectoryEntry
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest, Stat, WatchEvent
@@ -93,7 +94,7 @@ def create_request(message: node_pb2.NodeCreateRequest) -> CreateRequest:
         ),
         image=_image(message),
         build=message.build,
-        network=spec.network == common_pb2.NETWORK_MODE_OPEN,
+        network=policy_from_wire(spec.network),
         pty=spec.pty,
         verbose=spec.verbose,
     )

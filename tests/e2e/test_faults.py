@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from cove.exception import ConflictError, ConnectionError, Error
-from cove.wire import common_pb2, data_pb2
+from cove.wire import common_pb2, data_pb2, network_pb2
 from sandboxd.settings import NodeSettings
 from tests.support.leaks import assert_holds, assert_nothing, descriptors, gofer_pid, sentry_pid
 from tests.support.live_cove import LiveCove
@@ -82,7 +82,7 @@ def test_daemon_killed_while_a_sandbox_boots(live: LiveCove, client: RawClient, 
     neighbour = client.ready()
     with ending(neighbour):
         with hold.holding(moment):
-            sandbox = client.create("sleep", "100", network=common_pb2.NETWORK_MODE_OPEN)
+            sandbox = client.create("sleep", "100", network=network_pb2.NetworkPolicy())
             hold.wait_reached(moment)
             live.kill("sandboxd")
             if moment.startswith("before"):  # what runsc does for a dead daemon must not survive the clean-up, nor stop it
@@ -116,7 +116,7 @@ def test_daemon_killed_right_after_admission(live: LiveCove, client: RawClient) 
 
 @pytest.mark.parametrize("moment", ["before-delete", "after-delete"])
 def test_daemon_killed_while_a_sandbox_stops(live: LiveCove, client: RawClient, hold: RunscHold, moment: str) -> None:
-    sandbox = client.ready(network=common_pb2.NETWORK_MODE_OPEN)
+    sandbox = client.ready(network=network_pb2.NetworkPolicy())
     exec_id = sandbox.start("sh", "-c", "echo last words; sleep 100")
     assert sandbox.first_output(exec_id) == b"last words\n"
     with hold.holding(moment):
@@ -132,7 +132,7 @@ def test_daemon_killed_while_a_sandbox_stops(live: LiveCove, client: RawClient, 
 
 
 def test_daemon_killed_again_and_again_under_busy_processes(live: LiveCove, client: RawClient) -> None:
-    sandbox, other = client.ready(env={"SECRET": "s3"}), client.ready("sleep", "100", network=common_pb2.NETWORK_MODE_OPEN)
+    sandbox, other = client.ready(env={"SECRET": "s3"}), client.ready("sleep", "100", network=network_pb2.NetworkPolicy())
     with ending(sandbox, other):
         counter = sandbox.start("sh", "-c", COUNT, exec_id="counter")
         terminal = sandbox.start("sh", pty=data_pb2.PtySize(rows=24, columns=80))
@@ -245,7 +245,7 @@ def test_router_killed_under_running_sandboxes(live: LiveCove, client: RawClient
 
 @pytest.mark.parametrize("part", [sentry_pid, gofer_pid])
 def test_sentry_or_gofer_killed(live: LiveCove, client: RawClient, part: object) -> None:
-    sandbox, neighbour = client.ready(network=common_pb2.NETWORK_MODE_OPEN), client.ready()
+    sandbox, neighbour = client.ready(network=network_pb2.NetworkPolicy()), client.ready()
     with ending(neighbour):
         counter = neighbour.start("sh", "-c", COUNT)
         exec_id = sandbox.start("sh", "-c", "echo here; echo there >&2; sleep 100")

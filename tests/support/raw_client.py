@@ -15,7 +15,7 @@ import grpc
 
 from cove.exception import ConnectionError, Error
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc, image_pb2
+from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc, image_pb2, network_pb2
 from cove.wire.errors import decode
 from tests.support.live_cove import LiveCove
 
@@ -94,7 +94,7 @@ class RawClient:
     def create(self, *command: str, name: str = "", **spec: Any) -> RawSandbox:
         """A sandbox without a network; returns at once. ``spec``: fields of SandboxSpec, with those of Resources beside them."""
         limits = {field: spec.pop(field) for field in common_pb2.Resources.DESCRIPTOR.fields_by_name if field in spec}
-        spec.setdefault("network", common_pb2.NETWORK_MODE_BLOCKED)
+        spec.setdefault("network", network_pb2.NetworkPolicy(mode=network_pb2.NETWORK_MODE_BLOCKED))
         wanted = common_pb2.SandboxSpec(
             command=[argument.encode() for argument in command], resources=common_pb2.Resources(**limits), **spec
         )

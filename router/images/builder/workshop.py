@@ -12,7 +12,7 @@ import structlog
 
 from cove.exception import Error, RemoteError
 from cove.types import AppId, new_id
-from cove.wire import common_pb2, control_pb2, image_pb2
+from cove.wire import common_pb2, control_pb2, image_pb2, network_pb2
 from router.auth import Caller
 from router.creation import Creation
 from router.db.protocol import Database
@@ -117,7 +117,7 @@ class Workshops:
             timeout_s=int(self._timeout_s),
             resources=common_pb2.Resources(disk_limit_bytes=DISK_BYTES),
             image=common_pb2.ImageRef(image_id=image.image_id),
-            network=common_pb2.NETWORK_MODE_OPEN if network else common_pb2.NETWORK_MODE_BLOCKED,
+            network=network_pb2.NetworkPolicy(mode=network_pb2.NETWORK_MODE_OPEN if network else network_pb2.NETWORK_MODE_BLOCKED),
             workdir="/",
         )
         request = control_pb2.SandboxCreateRequest(idempotency_key=new_id("ik"), app_id=(await self._db.apps.ensure(app)).app_id, spec=spec)

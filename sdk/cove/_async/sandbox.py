@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, overload
 
-from cove import _endings, _spec
+from cove import _egress, _endings, _spec
 from cove._async import _changes
 from cove._async._sandbox_files import Files
 from cove._async.app import _App
@@ -123,6 +123,7 @@ class _Sandbox(Files, Exposed):
         _spec.refuse("Sandbox.create", encrypted_ports=encrypted_ports, h2_ports=h2_ports, unencrypted_ports=unencrypted_ports, proxy=proxy)
         _spec.refuse("Sandbox.create", cidr_allowlist=cidr_allowlist is not None, experimental_options=experimental_options)
         _spec.refuse("Sandbox.create", _experimental_enable_snapshot=_experimental_enable_snapshot, pty_info=pty_info)
+        network = _egress.policy(block_network=block_network, cidr_allowlist=None, domain_allowlist=None, record_network=False)
         spec = common_pb2.SandboxSpec(
             command=_spec.command(args, what="Sandbox.create"),
             env=_spec.environment(env, [secret.variables for secret in secrets or ()]),
@@ -130,7 +131,7 @@ class _Sandbox(Files, Exposed):
             timeout_s=_spec.whole_seconds(timeout, what="timeout", most=_spec.MAX_SECONDS),
             idle_timeout_s=_spec.whole_seconds(idle_timeout, what="idle_timeout", most=_spec.MAX_SECONDS),
             resources=_spec.resources(cpu, memory),
-            network=common_pb2.NETWORK_MODE_BLOCKED if block_network else common_pb2.NETWORK_MODE_OPEN,
+            network=network,
             pty=pty,
             verbose=verbose,
         )

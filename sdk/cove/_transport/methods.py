@@ -12,6 +12,7 @@ from cove.wire import common_pb2 as common
 from cove.wire import control_pb2 as control
 from cove.wire import data_pb2 as data
 from cove.wire import image_pb2 as image
+from cove.wire import network_pb2 as network
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -68,6 +69,7 @@ SANDBOX_TAGS_GET: Final = _control("SandboxTagsGet", control.SandboxTagsGetReque
 SANDBOX_WAIT: Final = _control("SandboxWait", control.SandboxWaitRequest, common.SandboxStatus)
 SANDBOX_TERMINATE: Final = _control("SandboxTerminate", control.SandboxTerminateRequest, control.SandboxTerminateResponse)
 SANDBOX_ACCESS: Final = _control("SandboxAccess", control.SandboxAccessRequest, common.Access)
+SANDBOX_NETWORK_UPDATE: Final = _control("SandboxNetworkUpdate", network.SandboxNetworkUpdateRequest, network.SandboxNetworkUpdateResponse)
 SANDBOX_SNAPSHOT_FILESYSTEM: Final = _control("SandboxSnapshotFilesystem", image.SandboxSnapshotFilesystemRequest, image.ImageInfo)
 SANDBOX_DIFF: Final = _control_stream("SandboxDiff", image.SandboxDiffRequest, image.FileChanges)
 
@@ -103,3 +105,6 @@ FILE_MAKE_DIRECTORY: Final = _data("FileMakeDirectory", data.FileMakeDirectoryRe
 FILE_REMOVE: Final = _data("FileRemove", data.FileRemoveRequest, data.FileRemoveResponse, repeatable=False)
 FILE_RENAME: Final = _data("FileRename", data.FileRenameRequest, data.FileRenameResponse, repeatable=False)
 FILE_WATCH: Final = _stream("FileWatch", data.FileWatchRequest, data.FileWatchEvent, repeatable=False)
+
+NETWORK_LOG: Final = _stream("NetworkLog", network.NetworkLogRequest, network.NetworkLogChunk)
+NETWORK_GET: Final = _data("NetworkGet", network.NetworkGetRequest, network.NetworkSummary)

@@ -1,3 +1,4 @@
+from cove.wire import network_pb2 as _network_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -25,11 +26,6 @@ class SandboxState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SANDBOX_STATE_RUNNING: _ClassVar[SandboxState]
     SANDBOX_STATE_STOPPING: _ClassVar[SandboxState]
     SANDBOX_STATE_STOPPED: _ClassVar[SandboxState]
-
-class NetworkMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    NETWORK_MODE_OPEN: _ClassVar[NetworkMode]
-    NETWORK_MODE_BLOCKED: _ClassVar[NetworkMode]
 END_REASON_UNSPECIFIED: EndReason
 END_REASON_SUCCESS: EndReason
 END_REASON_FAILURE: EndReason
@@ -44,8 +40,6 @@ SANDBOX_STATE_PENDING: SandboxState
 SANDBOX_STATE_RUNNING: SandboxState
 SANDBOX_STATE_STOPPING: SandboxState
 SANDBOX_STATE_STOPPED: SandboxState
-NETWORK_MODE_OPEN: NetworkMode
-NETWORK_MODE_BLOCKED: NetworkMode
 
 class SandboxResult(_message.Message):
     __slots__ = ("reason", "exit_code", "message", "ended_at")
@@ -127,10 +121,10 @@ class SandboxSpec(_message.Message):
     idle_timeout_s: int
     resources: Resources
     image: ImageRef
-    network: NetworkMode
+    network: _network_pb2.NetworkPolicy
     pty: bool
     verbose: bool
-    def __init__(self, command: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., image: _Optional[_Union[ImageRef, _Mapping]] = ..., network: _Optional[_Union[NetworkMode, str]] = ..., pty: bool = ..., verbose: bool = ...) -> None: ...
+    def __init__(self, command: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., image: _Optional[_Union[ImageRef, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ..., pty: bool = ..., verbose: bool = ...) -> None: ...
 
 class ErrorInfo(_message.Message):
     __slots__ = ("code", "cause", "remedy", "retryable", "context")

@@ -6,6 +6,7 @@ import warnings
 from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import control_pb2 as cove_dot_wire_dot_control__pb2
 from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
+from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
 GRPC_VERSION = grpc.__version__
@@ -110,6 +111,11 @@ class ControlStub(object):
                 '/cove.v1.Control/SandboxAccess',
                 request_serializer=cove_dot_wire_dot_control__pb2.SandboxAccessRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_common__pb2.Access.FromString,
+                _registered_method=True)
+        self.SandboxNetworkUpdate = channel.unary_unary(
+                '/cove.v1.Control/SandboxNetworkUpdate',
+                request_serializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateResponse.FromString,
                 _registered_method=True)
         self.SandboxSnapshotFilesystem = channel.unary_unary(
                 '/cove.v1.Control/SandboxSnapshotFilesystem',
@@ -260,6 +266,12 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SandboxNetworkUpdate(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SandboxSnapshotFilesystem(self, request, context):
         """Stops the sandbox for a moment, and answers when the image can be used. The key makes asking again safe.
         """
@@ -400,6 +412,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SandboxAccess,
                     request_deserializer=cove_dot_wire_dot_control__pb2.SandboxAccessRequest.FromString,
                     response_serializer=cove_dot_wire_dot_common__pb2.Access.SerializeToString,
+            ),
+            'SandboxNetworkUpdate': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxNetworkUpdate,
+                    request_deserializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateResponse.SerializeToString,
             ),
             'SandboxSnapshotFilesystem': grpc.unary_unary_rpc_method_handler(
                     servicer.SandboxSnapshotFilesystem,
@@ -857,6 +874,33 @@ class Control(object):
             '/cove.v1.Control/SandboxAccess',
             cove_dot_wire_dot_control__pb2.SandboxAccessRequest.SerializeToString,
             cove_dot_wire_dot_common__pb2.Access.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxNetworkUpdate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxNetworkUpdate',
+            cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateRequest.SerializeToString,
+            cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from cove.wire import data_pb2 as cove_dot_wire_dot_data__pb2
+from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
 GRPC_VERSION = grpc.__version__
@@ -133,6 +134,16 @@ class DataPlaneStub(object):
                 '/cove.v1.DataPlane/FileWatch',
                 request_serializer=cove_dot_wire_dot_data__pb2.FileWatchRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_data__pb2.FileWatchEvent.FromString,
+                _registered_method=True)
+        self.NetworkLog = channel.unary_stream(
+                '/cove.v1.DataPlane/NetworkLog',
+                request_serializer=cove_dot_wire_dot_network__pb2.NetworkLogRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_network__pb2.NetworkLogChunk.FromString,
+                _registered_method=True)
+        self.NetworkGet = channel.unary_unary(
+                '/cove.v1.DataPlane/NetworkGet',
+                request_serializer=cove_dot_wire_dot_network__pb2.NetworkGetRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_network__pb2.NetworkSummary.FromString,
                 _registered_method=True)
 
 
@@ -267,6 +278,19 @@ class DataPlaneServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NetworkLog(self, request, context):
+        """Also after the sandbox's end, as long as its output is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NetworkGet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DataPlaneServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -369,6 +393,16 @@ def add_DataPlaneServicer_to_server(servicer, server):
                     servicer.FileWatch,
                     request_deserializer=cove_dot_wire_dot_data__pb2.FileWatchRequest.FromString,
                     response_serializer=cove_dot_wire_dot_data__pb2.FileWatchEvent.SerializeToString,
+            ),
+            'NetworkLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.NetworkLog,
+                    request_deserializer=cove_dot_wire_dot_network__pb2.NetworkLogRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_network__pb2.NetworkLogChunk.SerializeToString,
+            ),
+            'NetworkGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.NetworkGet,
+                    request_deserializer=cove_dot_wire_dot_network__pb2.NetworkGetRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_network__pb2.NetworkSummary.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -911,6 +945,60 @@ class DataPlane(object):
             '/cove.v1.DataPlane/FileWatch',
             cove_dot_wire_dot_data__pb2.FileWatchRequest.SerializeToString,
             cove_dot_wire_dot_data__pb2.FileWatchEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NetworkLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cove.v1.DataPlane/NetworkLog',
+            cove_dot_wire_dot_network__pb2.NetworkLogRequest.SerializeToString,
+            cove_dot_wire_dot_network__pb2.NetworkLogChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NetworkGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.DataPlane/NetworkGet',
+            cove_dot_wire_dot_network__pb2.NetworkGetRequest.SerializeToString,
+            cove_dot_wire_dot_network__pb2.NetworkSummary.FromString,
             options,
             channel_credentials,
             insecure,

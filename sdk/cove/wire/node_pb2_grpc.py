@@ -5,6 +5,7 @@ import warnings
 
 from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
+from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 from cove.wire import node_pb2 as cove_dot_wire_dot_node__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
@@ -56,6 +57,11 @@ class NodeStub(object):
                 '/cove.v1.Node/List',
                 request_serializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesResponse.FromString,
+                _registered_method=True)
+        self.NetworkUpdate = channel.unary_unary(
+                '/cove.v1.Node/NetworkUpdate',
+                request_serializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateResponse.FromString,
                 _registered_method=True)
         self.LayerSnapshot = channel.unary_unary(
                 '/cove.v1.Node/LayerSnapshot',
@@ -110,6 +116,13 @@ class NodeServicer(object):
 
     def List(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NetworkUpdate(self, request, context):
+        """The policy is remembered before it holds: a call whose answer was lost may have done it, and can be made again.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -169,6 +182,11 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesRequest.FromString,
                     response_serializer=cove_dot_wire_dot_node__pb2.NodeListSandboxesResponse.SerializeToString,
+            ),
+            'NetworkUpdate': grpc.unary_unary_rpc_method_handler(
+                    servicer.NetworkUpdate,
+                    request_deserializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateResponse.SerializeToString,
             ),
             'LayerSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.LayerSnapshot,
@@ -305,6 +323,33 @@ class Node(object):
             '/cove.v1.Node/List',
             cove_dot_wire_dot_node__pb2.NodeListSandboxesRequest.SerializeToString,
             cove_dot_wire_dot_node__pb2.NodeListSandboxesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NetworkUpdate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/NetworkUpdate',
+            cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateRequest.SerializeToString,
+            cove_dot_wire_dot_network__pb2.SandboxNetworkUpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cove.exception import InvalidError
 from cove.wire.common_pb2 import ImageRef, SandboxSpec
+from cove.wire.network_pb2 import NetworkMode, NetworkPolicy
 from policies.specs import (
     MAX_ARGUMENT_BYTES,
     MAX_ARGUMENTS,
@@ -109,12 +110,19 @@ def test_images_that_cannot_be_meant(image: ImageRef) -> None:
 
 def test_an_unknown_network_mode_is_not_taken_for_an_open_one() -> None:
     with pytest.raises(InvalidError, match="network"):
-        fill_spec(SandboxSpec(network=7))  # type: ignore[arg-type]  # a newer client's
+        fill_spec(SandboxSpec(network=NetworkPolicy(mode=7)))  # type: ignore[arg-type]  # a newer client's
 
 
 def test_filling_copies_keeps_and_repeats() -> None:
-    spec = SandboxSpec(command=[b"sh"], env={"A": "b"}, workdir="/w", pty=True, verbose=True, idle_timeout_s=5, network=1)  # type: ignore[arg-type]  # BLOCKED
+    blocked = NetworkPolicy(mode=NetworkMode.NETWORK_MODE_BLOCKED)
+    spec = SandboxSpec(command=[b"sh"], env={"A": "b"}, workdir="/w", pty=True, verbose=True, idle_timeout_s=5, network=blocked)
     filled = fill_spec(spec)
     assert not spec.HasField("resources")
-    assert (list(filled.command), dict(filled.env), filled.workdir, filled.pty, filled.network) == ([b"sh"], {"A": "b"}, "/w", True, 1)
+    assert (list(filled.command), dict(filled.env), filled.workdir, filled.pty, filled.network) == (
+        [b"sh"],
+        {"A": "b"},
+        "/w",
+        True,
+        blocked,
+    )
     assert fill_spec(filled) == filled

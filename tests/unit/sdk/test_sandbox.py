@@ -25,7 +25,7 @@ from cove.exception import (
     SandboxTimeoutError,
     UnimplementedError,
 )
-from cove.wire import common_pb2
+from cove.wire import common_pb2, network_pb2
 from tests.support.fake_server import World
 
 MIB = 2**20
@@ -84,7 +84,7 @@ async def test_everything_asked_for_is_in_the_request(client: _Client, app: _App
     assert (spec.timeout_s, spec.idle_timeout_s, spec.workdir, spec.pty, spec.verbose) == (600, 60, "/repo", True, True)
     assert (spec.resources.cpu_request_millis, spec.resources.cpu_limit_millis) == (500, 2000)
     assert (spec.resources.memory_request_bytes, spec.resources.memory_limit_bytes) == (256 * MIB, 512 * MIB)
-    assert spec.network == common_pb2.NETWORK_MODE_BLOCKED
+    assert spec.network == network_pb2.NetworkPolicy(mode=network_pb2.NETWORK_MODE_BLOCKED)
     assert spec.image.rootfs_path == "/images/a.tar"
     assert (info.name, dict(info.tags), info.app_id) == ("my-name", {"k": "v"}, app.app_id)
     assert (sandbox.object_id, sandbox.task_id) == (info.sandbox_id, info.task_id)
@@ -94,7 +94,7 @@ async def test_defaults(client: _Client, app: _App, world: World) -> None:
     world.pythons = ["3.9", "3.10"]
     await _Sandbox.create(app=app, client=client)
     spec = world.only.spec
-    assert (list(spec.command), spec.timeout_s, spec.idle_timeout_s, spec.network) == ([], 300, 0, common_pb2.NETWORK_MODE_OPEN)
+    assert (list(spec.command), spec.timeout_s, spec.idle_timeout_s, spec.network) == ([], 300, 0, network_pb2.NetworkPolicy())
     assert spec.resources == common_pb2.Resources()
     assert spec.image.debian == "3.10"
 

@@ -1,0 +1,37 @@
+"""What a caller asks for of the network, in the wire's form. Pure; the server checks every entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cove.exception import InvalidError
+from cove.wire.network_pb2 import NetworkMode, NetworkPolicy
+
+
+def policy(
+    *,
+    block_network: bool,
+    cidr_allowlist: Sequence[str] | None,
+    domain_allowlist: Sequence[str] | None,
+    record_network: bool,
+    proxy: str = "",
+) -> NetworkPolicy:
+    """The policy of these arguments: everything is reachable unless they say otherwise.
+
+    Raises:  InvalidError: they contradict each other, or a list is none.
+    """
+    lists = {"cidr_allowlist": cidr_allowlist, "domain_allowlist": domain_allowlist}
+    for name, entries in lists.items():
+        if isinstance(entries, str) or not all(isinstance(entry, str) for entry in entries or ()):
+            raise InvalidError(f"{name} is not a list of strings.", remedy=f'Write it like {name}=["..."].')
+    listed = [name for name, entries in lists.items() if entries is not None]
+    said = [*(["block_network"] if block_network else []), *(["record_network"] if record_network else []), *listed]
+    if len(said) > 1 and said != list(lists):
+        raise InvalidError(f"{' and '.join(said)} contradict each other.", remedy="Pass one of them.")
+    if block_network:
+        mode = NetworkMode.NETWORK_MODE_BLOCKED
+    elif record_network:
+        mode = NetworkMode.NETWORK_MODE_RECORD
+    else:
+        mode = NetworkMode.NETWORK_MODE_ALLOWLIST if listed else NetworkMode.NETWORK_MODE_OPEN
+    return NetworkPolicy(mode=mode, cidrs=cidr_allowlist, domains=domain_allowlist, proxy=proxy)
