@@ -65,12 +65,14 @@ class Pushes:
         yield image_pb2.ImagePushEvent(status=f"pushing {len(layers)} layers to {reference}")
         sources = [await self._source(layer) for layer in layers]
         with as_ours():
-            digest = await self._upload(request.target, reference, self._config(image, layers), sources)
+            digest = await self._upload(request.target, image.workspace, reference, self._config(image, layers), sources)
         yield image_pb2.ImagePushEvent(status=f"pushed {reference}", digest=digest)
 
-    async def _upload(self, target: image_pb2.RegistryImage, reference: Reference, config: bytes, sources: list[LayerSource]) -> Digest:
+    async def _upload(
+        self, target: image_pb2.RegistryImage, workspace: str, reference: Reference, config: bytes, sources: list[LayerSource]
+    ) -> Digest:
         async with Network(self._settings) as network:
-            credentials = await credentials_of(target, reference.registry, network)
+            credentials = await credentials_of(target, reference.registry, network, self._settings, workspace=workspace)
             async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
                 return await push(client, reference, config, sources)
 

@@ -39,8 +39,8 @@ class Network:
         Raises:  InvalidError: a proxy's URL cannot be used.
         """
         self._proxies = _environment_proxies()
-        mirrors = [URL(url) for urls in settings.registry_mirrors.values() for url in urls]
-        named = [url.host for url in (*mirrors, *self._proxies.values())]
+        urls = [*(url for urls in settings.registry_mirrors.values() for url in urls), settings.aws_sts_endpoint, settings.aws_ecr_endpoint]
+        named = [url.host for url in (*map(URL, urls), *self._proxies.values())]
         insecure = [URL(f"http://{registry}").host for registry in settings.insecure_registries]
         timeout = aiohttp.ClientTimeout(
             total=None, connect=None, sock_connect=settings.connect_timeout_s, sock_read=settings.idle_timeout_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -24,6 +25,17 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     insecure_registries: list[str] = []
     """Registries (``host`` or ``host:port``) spoken to over plain HTTP. They never get credentials. Those on loopback addresses need not
     be listed, and do get credentials."""
+
+    aws_sts_endpoint: str = ""
+    """Where roles of AWS are assumed; empty: AWS's own in the region that is asked for. For endpoints in a private network."""
+
+    aws_ecr_endpoint: str = ""
+    """Where passwords for ECR come from; empty: AWS's own."""
+
+    aws_web_identity_token_file: Path | None = None
+    """A token by which AWS's IAM knows this cove (OIDC), renewed by whoever writes it, such as Kubernetes: with it a Secret needs no more
+    than ``AWS_ROLE_ARN``. Any client can then ask for any role that trusts the token: let trust policies ask for the session's name
+    (``sts:RoleSessionName``), which is ``cove-<workspace>``."""
 
     connect_timeout_s: Seconds = 10.0
     """For the connection and TLS: a registry that takes longer is down."""
@@ -60,9 +72,9 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
                     raise ValueError(f"the registry {registry!r} is not written as {parse_registry(registry)!r}")
         except InvalidError as error:
             raise ValueError(str(error)) from error
-        for urls in self.registry_mirrors.values():
-            for url in urls:
-                check_base_url(url)
+        endpoints = [url for url in (self.aws_sts_endpoint, self.aws_ecr_endpoint) if url]
+        for url in (*endpoints, *(url for urls in self.registry_mirrors.values() for url in urls)):
+            check_base_url(url)
 
 
 def check_base_url(text: str) -> URL:
@@ -73,9 +85,9 @@ def check_base_url(text: str) -> URL:
     try:
         url = URL(text)
     except ValueError:
-        raise ValueError("a mirror's URL is malformed") from None
+        raise ValueError("a URL is malformed") from None
     if url.scheme not in ("http", "https") or not url.host or url.user is not None or url.password is not None:
-        raise ValueError("a mirror's URL is not http(s)://host[:port][/path] without user and password")
+        raise ValueError("a URL is not http(s)://host[:port][/path] without user and password")
     if url.query_string or url.fragment:
-        raise ValueError("a mirror's URL has a query or a fragment")
+        raise ValueError("a URL has a query or a fragment")
     return url

@@ -36,12 +36,15 @@ def check_kind(image: image_pb2.RegistryImage) -> None:
         raise InvalidError(f"{image.kind[:80]!r} is no kind of registry.")
 
 
-async def credentials_of(image: image_pb2.RegistryImage, registry: str, network: Network) -> Credentials | None:
+async def credentials_of(
+    image: image_pb2.RegistryImage, registry: str, network: Network, settings: RegistrySettings, *, workspace: str
+) -> Credentials | None:
     """What the image's secret gives for the registry; None: no secret. Raises: InvalidError; as ``credentials_from_secret``."""
     check_kind(image)
     if not image.secret:
         return None
-    return await credentials_from_secret(dict(image.secret), _KINDS[image.kind], registry=registry, network=network)
+    kind = _KINDS[image.kind]
+    return await credentials_from_secret(dict(image.secret), kind, registry=registry, network=network, settings=settings, session=workspace)
 
 
 class Pulls:
@@ -61,7 +64,7 @@ class Pulls:
         reference = parse_reference(image.reference)
         check_elsewhere(reference.registry, self._settings, loopback=self._loopback)
         async with Network(self._settings) as network:
-            credentials = await credentials_of(image, reference.registry, network)
+            credentials = await credentials_of(image, reference.registry, network, self._settings, workspace=workspace)
             async with RegistryClient(reference.registry, credentials, settings=self._settings, network=network) as client:
                 say(f"FROM {reference}")
                 resolved = await client.resolve(reference)

@@ -8,17 +8,19 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from cove.exception import AuthError, ConnectionError, Error, InvalidError, PermissionDeniedError, ServiceError, UnimplementedError
+from cove.exception import AuthError, ConnectionError, Error, InvalidError, PermissionDeniedError, ServiceError
 from snapshots.registry.client import RegistryClient
 from snapshots.registry.cloud import credentials_from_secret
-from snapshots.registry.credentials import Credentials
+from snapshots.registry.credentials import CredentialKind, Credentials
 from snapshots.registry.network import Network
 from snapshots.registry.reference import parse_reference
 from snapshots.registry.settings import RegistrySettings
@@ -40,6 +42,7 @@ class FakeEcr:
     def __init__(self) -> None:
         self.requests: list[web.Request] = []
         self.answer: web.Response | None = None
+        self.key = (KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"])
         app = web.Application()
         app.router.add_post("/", self._token)
         self.server = TestServer(app)
@@ -52,36 +55,37 @@ class FakeEcr:
         self.requests.append(request)
         if self.answer is not None:
             return self.answer
-        if not self._is_signed(request, await request.read()):
+        if not is_signed(request, await request.read(), service="ecr", key=self.key):
             return web.json_response({"__type": "InvalidSignatureException"}, status=400)
         token = base64.b64encode(f"AWS:{PASSWORD}".encode()).decode()
         return web.json_response(
             {"authorizationData": [{"authorizationToken": token, "expiresAt": 1.7e9, "proxyEndpoint": f"https://{ECR}"}]}
         )
 
-    def _is_signed(self, request: web.Request, body: bytes) -> bool:
-        match = re.fullmatch(
-            r"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/(\d{8})/eu-central-1/ecr/aws4_request, "
-            r"SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})",
-            request.headers["Authorization"],
-        )
-        assert match is not None
-        day, names, signature = match.groups()
-        stamp = request.headers["X-Amz-Date"]
-        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
-        assert abs(age) < datetime.timedelta(minutes=5)
-        assert stamp.startswith(day)
-        assert {"host", "x-amz-date", "x-amz-target", "content-type"} <= set(names.split(";"))
-        canonical = "POST\n/\n\n"
-        for name in names.split(";"):
-            canonical += f"{name}:{request.headers[name]}\n"
-        canonical += f"\n{names}\n{hashlib.sha256(body).hexdigest()}"
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{day}/eu-central-1/ecr/aws4_request\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        date_key = hmac.digest(b"AWS4" + KEYS["AWS_SECRET_ACCESS_KEY"].encode(), day.encode(), "sha256")
-        region_key = hmac.digest(date_key, b"eu-central-1", "sha256")
-        service_key = hmac.digest(region_key, b"ecr", "sha256")
-        signing_key = hmac.digest(service_key, b"aws4_request", "sha256")
-        return hmac.digest(signing_key, to_sign.encode(), "sha256").hex() == signature
+
+def is_signed(request: web.Request, body: bytes, *, service: str, key: tuple[str, str]) -> bool:
+    match = re.fullmatch(
+        rf"AWS4-HMAC-SHA256 Credential={key[0]}/(\d{{8}})/eu-central-1/{service}/aws4_request, "
+        r"SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})",
+        request.headers["Authorization"],
+    )
+    assert match is not None
+    day, names, signature = match.groups()
+    stamp = request.headers["X-Amz-Date"]
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+    assert abs(age) < datetime.timedelta(minutes=5)
+    assert stamp.startswith(day)
+    assert {"host", "x-amz-date", "content-type"} <= set(names.split(";"))
+    canonical = "POST\n/\n\n"
+    for name in names.split(";"):
+        canonical += f"{name}:{request.headers[name]}\n"
+    canonical += f"\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{day}/eu-central-1/{service}/aws4_request\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    date_key = hmac.digest(b"AWS4" + key[1].encode(), day.encode(), "sha256")
+    region_key = hmac.digest(date_key, b"eu-central-1", "sha256")
+    service_key = hmac.digest(region_key, service.encode(), "sha256")
+    signing_key = hmac.digest(service_key, b"aws4_request", "sha256")
+    return hmac.digest(signing_key, to_sign.encode(), "sha256").hex() == signature
 
 
 @pytest.fixture
@@ -99,7 +103,16 @@ async def network() -> AsyncIterator[Network]:
 
 
 async def exchange(network: Network, ecr: FakeEcr, registry: str = ECR, **changes: str) -> Credentials:
-    return await credentials_from_secret({**KEYS, **changes}, "aws_ecr", registry=registry, network=network, ecr_endpoint=ecr.url)
+    settings = RegistrySettings(aws_ecr_endpoint=str(ecr.url))
+    return await credentials_of({**KEYS, **changes}, "aws_ecr", registry, network, settings)
+
+
+async def credentials_of(
+    env: Mapping[str, str], kind: CredentialKind, registry: str, network: Network, settings: RegistrySettings | None = None
+) -> Credentials:
+    return await credentials_from_secret(
+        env, kind, registry=registry, network=network, settings=settings or RegistrySettings(), session="team one"
+    )
 
 
 async def test_keys_become_a_password_that_the_registry_takes(network: Network, ecr: FakeEcr) -> None:
@@ -166,7 +179,7 @@ async def test_nonsense(network: Network, ecr: FakeEcr, body: bytes) -> None:
 
 async def test_nobody_listens(network: Network) -> None:
     with pytest.raises(ConnectionError):
-        await credentials_from_secret(KEYS, "aws_ecr", registry=ECR, network=network, ecr_endpoint=URL("http://127.0.0.1:1/"))
+        await credentials_of(KEYS, "aws_ecr", ECR, network, RegistrySettings(aws_ecr_endpoint="http://127.0.0.1:1/"))
 
 
 @pytest.mark.parametrize(
@@ -196,16 +209,156 @@ async def test_aws_keys_are_for_ecr_alone(network: Network, ecr: FakeEcr, regist
     assert ecr.requests == []
 
 
-async def test_roles_are_not_supported_yet(network: Network) -> None:
-    env = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/r", "AWS_REGION": "eu-central-1"}
-    with pytest.raises(UnimplementedError, match="AWS_ROLE_ARN"):
-        await credentials_from_secret(env, "aws_ecr", registry=ECR, network=network)
+# --- roles -------------------------------------------------------------------------------------------------------------------------------
+
+ROLE = "arn:aws:iam::123456789012:role/path/puller"
+SESSION = ("ASIASESSION", "session/secret+1", "Session/Token+x==")
+TOKEN = "header.claims.signature"
+
+
+class FakeSts:
+    """AssumeRole and AssumeRoleWithWebIdentity, for one role."""
+
+    def __init__(self) -> None:
+        self.forms: list[dict[str, str]] = []
+        self.answer: web.Response | None = None
+        app = web.Application()
+        app.router.add_post("/", self._assume)
+        self.server = TestServer(app)
+
+    async def _assume(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        form = dict(parse_qsl(body.decode(), strict_parsing=True))
+        self.forms.append(form)
+        if self.answer is not None:
+            return self.answer
+        assert form["Version"] == "2011-06-15"
+        if form["Action"] == "AssumeRole":
+            known = is_signed(request, body, service="sts", key=(KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"]))
+        else:
+            known = "Authorization" not in request.headers and form["WebIdentityToken"] == TOKEN
+        if not known or form["RoleArn"] != ROLE:
+            return web.Response(status=403, text="<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>")
+        return web.Response(text=session_document(form["Action"], *SESSION), content_type="text/xml")
+
+
+def session_document(action: str, key_id: str, secret: str, token: str) -> str:
+    """As AWS's reference shows it."""
+    return f"""<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <{action}Result>
+    <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/puller/x</Arn><AssumedRoleId>AROA:x</AssumedRoleId></AssumedRoleUser>
+    <Credentials>
+      <AccessKeyId>{key_id}</AccessKeyId>
+      <SecretAccessKey>{secret}</SecretAccessKey>
+      <SessionToken>
+        {token}
+      </SessionToken>
+      <Expiration>2031-01-01T00:00:00Z</Expiration>
+    </Credentials>
+  </{action}Result>
+</{action}Response>"""
+
+
+@pytest.fixture
+async def sts(ecr: FakeEcr) -> AsyncIterator[FakeSts]:
+    """With an ECR that takes the session's keys."""
+    fake = FakeSts()
+    await fake.server.start_server()
+    ecr.key = SESSION[:2]
+    yield fake
+    await fake.server.close()
+
+
+async def assumed(network: Network, ecr: FakeEcr, sts: FakeSts, env: dict[str, str], token_file: Path | None = None) -> Credentials:
+    settings = RegistrySettings(
+        aws_ecr_endpoint=str(ecr.url), aws_sts_endpoint=f"http://127.0.0.1:{sts.server.port}/", aws_web_identity_token_file=token_file
+    )
+    return await credentials_of(env, "aws_ecr", ECR, network, settings)
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    return file
+
+
+async def test_keys_assume_a_role(network: Network, ecr: FakeEcr, sts: FakeSts) -> None:
+    credentials = await assumed(network, ecr, sts, {**KEYS, "AWS_ROLE_ARN": ROLE})
+    assert credentials.basic() == "Basic " + base64.b64encode(f"AWS:{PASSWORD}".encode()).decode()
+    assert sts.forms[0]["Action"] == "AssumeRole"
+    assert ecr.requests[0].headers["X-Amz-Security-Token"] == SESSION[2]
+
+
+async def test_a_role_alone_is_assumed_by_the_operator_s_identity(network: Network, ecr: FakeEcr, sts: FakeSts, token_file: Path) -> None:
+    env = {"AWS_ROLE_ARN": ROLE, "AWS_REGION": "eu-central-1"}
+    assert (await assumed(network, ecr, sts, env, token_file)).username == "AWS"
+    form = sts.forms[0]
+    assert (form["Action"], form["RoleSessionName"]) == ("AssumeRoleWithWebIdentity", "cove-team-one")
+
+
+async def test_a_role_without_anybody_to_assume_it(network: Network, ecr: FakeEcr, sts: FakeSts) -> None:
+    with pytest.raises(InvalidError, match="AWS_ACCESS_KEY_ID"):
+        await assumed(network, ecr, sts, {"AWS_ROLE_ARN": ROLE, "AWS_REGION": "eu-central-1"})
+    assert not sts.forms
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff", b"x" * 20_001])
+async def test_an_identity_that_is_none_is_not_sent(network: Network, ecr: FakeEcr, sts: FakeSts, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    env = {"AWS_ROLE_ARN": ROLE, "AWS_REGION": "eu-central-1"}
+    for wrong in (file, tmp_path / "missing", tmp_path):
+        with pytest.raises(ServiceError, match="web identity") as caught:
+            await assumed(network, ecr, sts, env, wrong)
+        assert str(tmp_path) not in str(caught.value)
+    assert not sts.forms
+
+
+async def test_a_role_that_is_not_ours(network: Network, ecr: FakeEcr, sts: FakeSts, token_file: Path) -> None:
+    env = {"AWS_ROLE_ARN": ROLE.replace("puller", "other"), "AWS_REGION": "eu-central-1"}
+    with pytest.raises(PermissionDeniedError, match="role's session") as caught:
+        await assumed(network, ecr, sts, env, token_file)
+    assert "trust policy" in caught.value.remedy
+    assert not ecr.requests
+
+
+@pytest.mark.parametrize(
+    "role",
+    ["role", "arn:aws:iam::1:role/r", "arn:aws:iam::123456789012:user/r", ROLE + "\n", ROLE + "&Action=x", f"{ROLE}é", ROLE + "x" * 600],
+)
+async def test_malformed_roles_are_not_sent(network: Network, ecr: FakeEcr, sts: FakeSts, role: str, token_file: Path) -> None:
+    with pytest.raises(InvalidError, match="AWS_ROLE_ARN"):
+        await assumed(network, ecr, sts, {**KEYS, "AWS_ROLE_ARN": role}, token_file)
+    assert not sts.forms
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "<AccessKeyId>A</AccessKeyId>",
+        session_document("AssumeRole", "A B", "s", "t"),
+        session_document("AssumeRole", "AKID", "s\r\nX: y", "t"),
+        session_document("AssumeRole", "AKID", "s", "&#13;&#10;t"),
+        session_document("AssumeRole", "AKID", "s", "t") * 2,
+    ],
+)
+async def test_answers_that_are_no_session(network: Network, ecr: FakeEcr, sts: FakeSts, answer: str) -> None:
+    sts.answer = web.Response(text=answer)
+    with pytest.raises(ServiceError) as caught:
+        await assumed(network, ecr, sts, {**KEYS, "AWS_ROLE_ARN": ROLE})
+    assert "AKID" not in str(caught.value)
+    assert not ecr.requests
+
+
+# --- Google, and plain passwords ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("registry", ["europe-docker.pkg.dev", "gcr.io", "eu.gcr.io", "localhost:5000"])
 async def test_a_service_account_s_key_is_the_password(network: Network, registry: str) -> None:
     env = {"SERVICE_ACCOUNT_JSON": json.dumps(ACCOUNT, indent=2)}
-    credentials = await credentials_from_secret(env, "gcp_artifact_registry", registry=registry, network=network)
+    credentials = await credentials_of(env, "gcp_artifact_registry", registry, network)
     user, _, password = base64.b64decode(credentials.basic().removeprefix("Basic ")).decode().partition(":")
     assert (user, json.loads(password)) == ("_json_key", ACCOUNT)
     assert "abc" not in repr(credentials)
@@ -225,13 +378,13 @@ async def test_a_service_account_s_key_is_the_password(network: Network, registr
 )
 async def test_a_service_account_s_key_is_refused(network: Network, registry: str, text: str) -> None:
     with pytest.raises(InvalidError) as caught:
-        await credentials_from_secret({"SERVICE_ACCOUNT_JSON": text}, "gcp_artifact_registry", registry=registry, network=network)
+        await credentials_of({"SERVICE_ACCOUNT_JSON": text}, "gcp_artifact_registry", registry, network)
     assert "private" not in str(caught.value)
 
 
 async def test_user_and_password(network: Network) -> None:
     env = {"REGISTRY_USERNAME": "me", "REGISTRY_PASSWORD": "secret:é"}
-    credentials = await credentials_from_secret(env, "registry", registry="docker.io", network=network)
+    credentials = await credentials_of(env, "registry", "docker.io", network)
     assert base64.b64decode(credentials.basic().removeprefix("Basic ")).decode() == "me:secret:é"
     with pytest.raises(InvalidError, match="lacks REGISTRY_PASSWORD"):
-        await credentials_from_secret({"REGISTRY_USERNAME": "me"}, "registry", registry="docker.io", network=network)
+        await credentials_of({"REGISTRY_USERNAME": "me"}, "registry", "docker.io", network)
