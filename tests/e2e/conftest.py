@@ -1,8 +1,17 @@
-"""Every test here runs against real sandboxes."""
+"""Every test here runs against real sandboxes: those of the shared instance, or of the ``live`` that a module has of its own."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from cove.wire import image_pb2
+from tests.support.live_cove import LiveCove
+from tests.support.raw_client import RawClient, RawSandbox
+
+Make = Callable[..., RawSandbox]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -13,3 +22,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.needs_root)
             item.add_marker(pytest.mark.needs_runsc)
             item.add_marker(pytest.mark.timeout(120))
+
+
+@pytest.fixture(scope="module")
+def client(live: LiveCove) -> Iterator[RawClient]:
+    client = RawClient(live)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def make(client: RawClient) -> Iterator[Make]:
+    """Makes sandboxes that have answered, of an image or of none; they end with the test."""
+    made: list[RawSandbox] = []
+
+    def ready(image: image_pb2.ImageInfo | None = None, **spec: object) -> RawSandbox:
+        made.append(client.ready_from(image, **spec) if image else client.ready(**spec))
+        return made[-1]
+
+    yield ready
+    for sandbox in made:
+        sandbox.terminate()
+    for sandbox in made:
+        sandbox.ended(timeout_s=60)

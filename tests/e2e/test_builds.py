@@ -37,13 +37,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
     assert_nothing(instance)
 
 
-@pytest.fixture(scope="module")
-def client(live: LiveCove) -> Iterator[RawClient]:
-    client = RawClient(live)
-    yield client
-    client.close()
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_behind(live: LiveCove, client: RawClient) -> Iterator[None]:
     """Builds end their sandboxes, and tests theirs. In the place of the general check: daemons come and go here."""

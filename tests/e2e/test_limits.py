@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,37 +14,13 @@ import pytest
 from cove.exception import Error, FilesystemExecutionError
 from cove.wire import common_pb2, data_pb2
 from sandboxd.settings import NodeSettings
+from tests.e2e.conftest import Make
 from tests.support.leaks import peak_bytes
 from tests.support.live_cove import LiveCove
-from tests.support.raw_client import RawClient, RawSandbox
-
-Make = Callable[..., RawSandbox]
+from tests.support.raw_client import RawSandbox
 
 MIB = 2**20
 TICKS = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
-
-
-@pytest.fixture(scope="module")
-def client(live: LiveCove) -> Iterator[RawClient]:
-    client = RawClient(live)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def make(client: RawClient) -> Iterator[Make]:
-    """Makes sandboxes that have answered; they end with the test."""
-    made: list[RawSandbox] = []
-
-    def ready(**limits: int) -> RawSandbox:
-        made.append(client.ready(**limits))
-        return made[-1]
-
-    yield ready
-    for sandbox in made:
-        sandbox.terminate()
-    for sandbox in made:
-        sandbox.ended(timeout_s=60)
 
 
 @pytest.fixture

@@ -44,13 +44,6 @@ def live(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[Live
     assert_nothing(instance)
 
 
-@pytest.fixture(scope="module")
-def client(live: LiveCove) -> Iterator[RawClient]:
-    client = RawClient(live)
-    yield client
-    client.close()
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_behind(live: LiveCove, client: RawClient) -> Iterator[None]:
     """Nothing of any sandbox may be left, and of layers whole ones alone. In the place of the general check: daemons come and go here."""

@@ -6,40 +6,15 @@ import shutil
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from cove.wire import data_pb2, image_pb2
+from cove.wire import data_pb2
 from router.images.manifests import CHAIN_LENGTH
+from tests.e2e.conftest import Make
 from tests.support.guest_trees import EDITS, EVERY_KIND, manifest, python
 from tests.support.live_cove import LiveCove
 from tests.support.raw_client import RawClient, RawSandbox
-
-Make = Callable[..., RawSandbox]
-
-
-@pytest.fixture(scope="module")
-def client(live: LiveCove) -> Iterator[RawClient]:
-    client = RawClient(live)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def make(client: RawClient) -> Iterator[Make]:
-    """Makes sandboxes, of an image or of none; they end with the test."""
-    made: list[RawSandbox] = []
-
-    def ready(image: image_pb2.ImageInfo | None = None, **spec: object) -> RawSandbox:
-        made.append(client.ready_from(image, **spec) if image else client.ready(**spec))
-        return made[-1]
-
-    yield ready
-    for sandbox in made:
-        sandbox.terminate()
-    for sandbox in made:
-        sandbox.ended()
 
 
 def forget_layers(live: LiveCove) -> None:
