@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from cove.exception import NotFoundError
 from cove.types import AppId, new_id
-from cove.wire import common_pb2, control_pb2
+from cove.wire import common_pb2, control_pb2, network_pb2
 from policies.names import check_app_name, check_environment_name, check_token_name
 from router.auth import Authenticator, Caller
 from router.convert import from_capacity, to_info, to_status
@@ -61,6 +61,7 @@ class ControlApi:
             "SandboxWait": self.sandbox_wait,
             "SandboxTerminate": self.sandbox_terminate,
             "SandboxAccess": self.sandbox_access,
+            "SandboxNetworkUpdate": self.sandbox_network_update,
             **self._images.methods(),
         }
 
@@ -147,6 +148,12 @@ class ControlApi:
 
     async def sandbox_access(self, caller: Caller, request: control_pb2.SandboxAccessRequest) -> common_pb2.Access:
         return await self._sandboxes.access(await self._sandboxes.get(caller, request.sandbox_id))
+
+    async def sandbox_network_update(
+        self, caller: Caller, request: network_pb2.SandboxNetworkUpdateRequest
+    ) -> network_pb2.SandboxNetworkUpdateResponse:
+        policy = await self._sandboxes.update_network(caller, request.sandbox_id, request.policy)
+        return network_pb2.SandboxNetworkUpdateResponse(policy=policy)
 
     def _environment_of(self, name: str) -> str:
         return check_environment_name(name) if name else self._environment

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from cove.types import NodeId, SandboxId
-from cove.wire import common_pb2, image_pb2, node_pb2
+from cove.wire import common_pb2, image_pb2, network_pb2, node_pb2
 from cove.wire.errors import decode
 from router.access import AccessKey
 from router.node_sandbox import NodeSandbox
@@ -71,6 +71,11 @@ class NodeClient:
         """
         answer = await self._call(node, "List", node_pb2.NodeListSandboxesRequest(), node_pb2.NodeListSandboxesResponse)
         return answer.sandboxes
+
+    async def update_network(self, node: Node, sandbox_id: SandboxId, policy: network_pb2.NetworkPolicy) -> network_pb2.NetworkPolicy:
+        """The policy as it is in force. Raises: cove.exception.Error: the node's refusal; ConnectionError leaves open what happened."""
+        request = network_pb2.SandboxNetworkUpdateRequest(sandbox_id=sandbox_id, policy=policy)
+        return (await self._call(node, "NetworkUpdate", request, network_pb2.SandboxNetworkUpdateResponse)).policy
 
     async def take_layer(self, node: Node, request: node_pb2.LayerSnapshotRequest, *, timeout_s: float) -> node_pb2.LayerSnapshotResponse:
         """Make a sandbox's changes a layer; asking again with the same layer id is harmless.

@@ -12,7 +12,8 @@ import structlog
 
 from cove.exception import Error, NotFoundError
 from cove.types import AppId, SandboxId
-from cove.wire import common_pb2, control_pb2
+from cove.wire import common_pb2, control_pb2, network_pb2
+from policies.egress import fill_policy
 from policies.limits import out_of_range
 from policies.names import check_tags
 from router.access import AccessKey
@@ -139,6 +140,16 @@ class Sandboxes:
             await self._client.terminate(self._nodes.get(record.node_id), record.sandbox_id)
         except Error as error:
             log.info("terminate postponed", sandbox=record.sandbox_id, node=record.node_id, code=error.code)
+
+    async def update_network(self, caller: Caller, sandbox_id: str, policy: network_pb2.NetworkPolicy) -> network_pb2.NetworkPolicy:
+        """Let another policy hold from now on. Returns: it, as it is in force.
+
+        Raises:
+            InvalidError: the policy. NotFoundError: no such sandbox. ConflictError: it has ended.
+            ConnectionError: the node does not answer; it may have heard, and asking again is harmless.
+        """
+        record = await self.get(caller, sandbox_id)
+        return await self._client.update_network(self._nodes.get(record.node_id), record.sandbox_id, fill_policy(policy))
 
     async def access(self, record: SandboxRecord) -> common_pb2.Access:
         """Where and with which token to reach its data plane; also after its end, since output stays readable for a while.
