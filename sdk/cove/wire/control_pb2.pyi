@@ -1,5 +1,6 @@
 from cove.wire import common_pb2 as _common_pb2
 from cove.wire import image_pb2 as _image_pb2
+from cove.wire import snapshot_pb2 as _snapshot_pb2
 from cove.wire import network_pb2 as _network_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

@@ -7,6 +7,7 @@ from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import control_pb2 as cove_dot_wire_dot_control__pb2
 from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
 from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
+from cove.wire import snapshot_pb2 as cove_dot_wire_dot_snapshot__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
 GRPC_VERSION = grpc.__version__
@@ -126,6 +127,41 @@ class ControlStub(object):
                 '/cove.v1.Control/SandboxDiff',
                 request_serializer=cove_dot_wire_dot_image__pb2.SandboxDiffRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+                _registered_method=True)
+        self.SandboxSnapshot = channel.unary_unary(
+                '/cove.v1.Control/SandboxSnapshot',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxSnapshotRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.FromString,
+                _registered_method=True)
+        self.SandboxRestore = channel.unary_unary(
+                '/cove.v1.Control/SandboxRestore',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxRestoreRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_control__pb2.SandboxCreateResponse.FromString,
+                _registered_method=True)
+        self.SnapshotGet = channel.unary_unary(
+                '/cove.v1.Control/SnapshotGet',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotGetRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.FromString,
+                _registered_method=True)
+        self.SnapshotList = channel.unary_unary(
+                '/cove.v1.Control/SnapshotList',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotListRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotListResponse.FromString,
+                _registered_method=True)
+        self.SnapshotDelete = channel.unary_unary(
+                '/cove.v1.Control/SnapshotDelete',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotDeleteRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotDeleteResponse.FromString,
+                _registered_method=True)
+        self.SnapshotPin = channel.unary_unary(
+                '/cove.v1.Control/SnapshotPin',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotPinRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.FromString,
+                _registered_method=True)
+        self.SnapshotVerify = channel.unary_unary(
+                '/cove.v1.Control/SnapshotVerify',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyResponse.FromString,
                 _registered_method=True)
         self.ImageBuild = channel.unary_stream(
                 '/cove.v1.Control/ImageBuild',
@@ -285,6 +321,49 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SandboxSnapshot(self, request, context):
+        """Stops the sandbox for a moment, and answers when it can be restored on its node. It goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SandboxRestore(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnapshotGet(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnapshotList(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnapshotDelete(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnapshotPin(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SnapshotVerify(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImageBuild(self, request, context):
         """Answers with the cached image, joins a build of the same definition that runs, or builds. A caller that leaves does not end a build
         that others wait for. A failed build is INVALID_ARGUMENT or FAILED_PRECONDITION with the end of the output in its text.
@@ -427,6 +506,41 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SandboxDiff,
                     request_deserializer=cove_dot_wire_dot_image__pb2.SandboxDiffRequest.FromString,
                     response_serializer=cove_dot_wire_dot_image__pb2.FileChanges.SerializeToString,
+            ),
+            'SandboxSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxSnapshot,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxSnapshotRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.SerializeToString,
+            ),
+            'SandboxRestore': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxRestore,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxRestoreRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_control__pb2.SandboxCreateResponse.SerializeToString,
+            ),
+            'SnapshotGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnapshotGet,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotGetRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.SerializeToString,
+            ),
+            'SnapshotList': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnapshotList,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotListRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotListResponse.SerializeToString,
+            ),
+            'SnapshotDelete': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnapshotDelete,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotDeleteRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotDeleteResponse.SerializeToString,
+            ),
+            'SnapshotPin': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnapshotPin,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotPinRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.SerializeToString,
+            ),
+            'SnapshotVerify': grpc.unary_unary_rpc_method_handler(
+                    servicer.SnapshotVerify,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyResponse.SerializeToString,
             ),
             'ImageBuild': grpc.unary_stream_rpc_method_handler(
                     servicer.ImageBuild,
@@ -955,6 +1069,195 @@ class Control(object):
             '/cove.v1.Control/SandboxDiff',
             cove_dot_wire_dot_image__pb2.SandboxDiffRequest.SerializeToString,
             cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxSnapshot',
+            cove_dot_wire_dot_snapshot__pb2.SandboxSnapshotRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxRestore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxRestore',
+            cove_dot_wire_dot_snapshot__pb2.SandboxRestoreRequest.SerializeToString,
+            cove_dot_wire_dot_control__pb2.SandboxCreateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnapshotGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SnapshotGet',
+            cove_dot_wire_dot_snapshot__pb2.SnapshotGetRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnapshotList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SnapshotList',
+            cove_dot_wire_dot_snapshot__pb2.SnapshotListRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SnapshotListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnapshotDelete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SnapshotDelete',
+            cove_dot_wire_dot_snapshot__pb2.SnapshotDeleteRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SnapshotDeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnapshotPin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SnapshotPin',
+            cove_dot_wire_dot_snapshot__pb2.SnapshotPinRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SnapshotInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SnapshotVerify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SnapshotVerify',
+            cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,56 +24,57 @@ _sym_db = _symbol_database.Default()
 
 from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
+from cove.wire import snapshot_pb2 as cove_dot_wire_dot_snapshot__pb2
 from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63ove/wire/node.proto\x12\x07\x63ove.v1\x1a\x16\x63ove/wire/common.proto\x1a\x15\x63ove/wire/image.proto\x1a\x17\x63ove/wire/network.proto\"\x92\x01\n\x11NodeCreateRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\"\n\x04spec\x18\x03 \x01(\x0b\x32\x14.cove.v1.SandboxSpec\x12%\n\x05image\x18\x04 \x01(\x0b\x32\x16.cove.v1.ImageManifest\x12\r\n\x05\x62uild\x18\x05 \x01(\x08\"\x14\n\x12NodeCreateResponse\"*\n\x14NodeTerminateRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x17\n\x15NodeTerminateResponse\"\'\n\x11NodeStatusRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x1a\n\x18NodeListSandboxesRequest\"F\n\x19NodeListSandboxesResponse\x12)\n\tsandboxes\x18\x01 \x03(\x0b\x32\x16.cove.v1.SandboxStatus\"U\n\x14LayerSnapshotRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12\x10\n\x08layer_id\x18\x02 \x01(\t\x12\x17\n\x0fmerge_layer_ids\x18\x03 \x03(\t\"9\n\x15LayerSnapshotResponse\x12\x11\n\tstopped_s\x18\x01 \x01(\x01\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"5\n\x11LayerStoreRequest\x12 \n\x05layer\x18\x01 \x01(\x0b\x32\x11.cove.v1.LayerRef\"\x12\n\x10LayerListRequest\"&\n\x11LayerListResponse\x12\x11\n\tlayer_ids\x18\x01 \x03(\t\"&\n\x12LayerRemoveRequest\x12\x10\n\x08layer_id\x18\x01 \x01(\t\"\x15\n\x13LayerRemoveResponse\"o\n\x0fNodeDiffRequest\x12#\n\x03old\x18\x01 \x01(\x0b\x32\x16.cove.v1.ImageManifest\x12#\n\x03new\x18\x02 \x01(\x0b\x32\x16.cove.v1.ImageManifest\x12\x12\n\nsandbox_id\x18\x03 \x01(\t\"\xb0\x01\n\x0fRegisterRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x02 \x01(\t\x12\x10\n\x08http_url\x18\x03 \x01(\t\x12$\n\x08\x63\x61pacity\x18\x04 \x01(\x0b\x32\x12.cove.v1.Resources\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x15\n\rrunsc_version\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x65\x62ian_pythons\x18\x07 \x03(\t\"q\n\x10RegisterResponse\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x19\n\x11router_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11report_interval_s\x18\x03 \x01(\x01\x12\x10\n\x08http_url\x18\x04 \x01(\t\"\xa7\x01\n\rReportRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12)\n\tsandboxes\x18\x04 \x03(\x0b\x32\x16.cove.v1.SandboxStatus\x12$\n\x08reserved\x18\x05 \x01(\x0b\x32\x12.cove.v1.Resources\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"(\n\x0eReportResponse\x12\x16\n\x0eregister_again\x18\x01 \x01(\x08\x32\xd5\x05\n\x04Node\x12\x41\n\x06\x43reate\x12\x1a.cove.v1.NodeCreateRequest\x1a\x1b.cove.v1.NodeCreateResponse\x12J\n\tTerminate\x12\x1d.cove.v1.NodeTerminateRequest\x1a\x1e.cove.v1.NodeTerminateResponse\x12<\n\x06Status\x12\x1a.cove.v1.NodeStatusRequest\x1a\x16.cove.v1.SandboxStatus\x12M\n\x04List\x12!.cove.v1.NodeListSandboxesRequest\x1a\".cove.v1.NodeListSandboxesResponse\x12\\\n\rNetworkUpdate\x12$.cove.v1.SandboxNetworkUpdateRequest\x1a%.cove.v1.SandboxNetworkUpdateResponse\x12N\n\rLayerSnapshot\x12\x1d.cove.v1.LayerSnapshotRequest\x1a\x1e.cove.v1.LayerSnapshotResponse\x12;\n\nLayerStore\x12\x1a.cove.v1.LayerStoreRequest\x1a\x11.cove.v1.LayerRef\x12\x42\n\tLayerList\x12\x19.cove.v1.LayerListRequest\x1a\x1a.cove.v1.LayerListResponse\x12H\n\x0bLayerRemove\x12\x1b.cove.v1.LayerRemoveRequest\x1a\x1c.cove.v1.LayerRemoveResponse\x12\x38\n\x04\x44iff\x12\x18.cove.v1.NodeDiffRequest\x1a\x14.cove.v1.FileChanges0\x01\x32\x8a\x01\n\x0cNodeRegistry\x12?\n\x08Register\x12\x18.cove.v1.RegisterRequest\x1a\x19.cove.v1.RegisterResponse\x12\x39\n\x06Report\x12\x16.cove.v1.ReportRequest\x1a\x17.cove.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63ove/wire/node.proto\x12\x07\x63ove.v1\x1a\x16\x63ove/wire/common.proto\x1a\x15\x63ove/wire/image.proto\x1a\x18\x63ove/wire/snapshot.proto\x1a\x17\x63ove/wire/network.proto\"\xb7\x01\n\x11NodeCreateRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\"\n\x04spec\x18\x03 \x01(\x0b\x32\x14.cove.v1.SandboxSpec\x12%\n\x05image\x18\x04 \x01(\x0b\x32\x16.cove.v1.ImageManifest\x12\r\n\x05\x62uild\x18\x05 \x01(\x08\x12#\n\x07restore\x18\x06 \x01(\x0b\x32\x12.cove.v1.MemoryRef\"\x14\n\x12NodeCreateResponse\"*\n\x14NodeTerminateRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x17\n\x15NodeTerminateResponse\"\'\n\x11NodeStatusRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\"\x1a\n\x18NodeListSandboxesRequest\"F\n\x19NodeListSandboxesResponse\x12)\n\tsandboxes\x18\x01 \x03(\x0b\x32\x16.cove.v1.SandboxStatus\"U\n\x14LayerSnapshotRequest\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12\x10\n\x08layer_id\x18\x02 \x01(\t\x12\x17\n\x0fmerge_layer_ids\x18\x03 \x03(\t\"9\n\x15LayerSnapshotResponse\x12\x11\n\tstopped_s\x18\x01 \x01(\x01\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"5\n\x11LayerStoreRequest\x12 \n\x05layer\x18\x01 \x01(\x0b\x32\x11.cove.v1.LayerRef\"\x12\n\x10LayerListRequest\"&\n\x11LayerListResponse\x12\x11\n\tlayer_ids\x18\x01 \x03(\t\"&\n\x12LayerRemoveRequest\x12\x10\n\x08layer_id\x18\x01 \x01(\t\"\x15\n\x13LayerRemoveResponse\"o\n\x0fNodeDiffRequest\x12#\n\x03old\x18\x01 \x01(\x0b\x32\x16.cove.v1.ImageManifest\x12#\n\x03new\x18\x02 \x01(\x0b\x32\x16.cove.v1.ImageManifest\x12\x12\n\nsandbox_id\x18\x03 \x01(\t\"\xb0\x01\n\x0fRegisterRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0cgrpc_address\x18\x02 \x01(\t\x12\x10\n\x08http_url\x18\x03 \x01(\t\x12$\n\x08\x63\x61pacity\x18\x04 \x01(\x0b\x32\x12.cove.v1.Resources\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x15\n\rrunsc_version\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x65\x62ian_pythons\x18\x07 \x03(\t\"q\n\x10RegisterResponse\x12\x15\n\rsession_token\x18\x01 \x01(\t\x12\x19\n\x11router_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11report_interval_s\x18\x03 \x01(\x01\x12\x10\n\x08http_url\x18\x04 \x01(\t\"\xa7\x01\n\rReportRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12)\n\tsandboxes\x18\x04 \x03(\x0b\x32\x16.cove.v1.SandboxStatus\x12$\n\x08reserved\x18\x05 \x01(\x0b\x32\x12.cove.v1.Resources\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"(\n\x0eReportResponse\x12\x16\n\x0eregister_again\x18\x01 \x01(\x08\x32\xc9\x08\n\x04Node\x12\x41\n\x06\x43reate\x12\x1a.cove.v1.NodeCreateRequest\x1a\x1b.cove.v1.NodeCreateResponse\x12J\n\tTerminate\x12\x1d.cove.v1.NodeTerminateRequest\x1a\x1e.cove.v1.NodeTerminateResponse\x12<\n\x06Status\x12\x1a.cove.v1.NodeStatusRequest\x1a\x16.cove.v1.SandboxStatus\x12M\n\x04List\x12!.cove.v1.NodeListSandboxesRequest\x1a\".cove.v1.NodeListSandboxesResponse\x12\\\n\rNetworkUpdate\x12$.cove.v1.SandboxNetworkUpdateRequest\x1a%.cove.v1.SandboxNetworkUpdateResponse\x12N\n\rLayerSnapshot\x12\x1d.cove.v1.LayerSnapshotRequest\x1a\x1e.cove.v1.LayerSnapshotResponse\x12;\n\nLayerStore\x12\x1a.cove.v1.LayerStoreRequest\x1a\x11.cove.v1.LayerRef\x12\x42\n\tLayerList\x12\x19.cove.v1.LayerListRequest\x1a\x1a.cove.v1.LayerListResponse\x12H\n\x0bLayerRemove\x12\x1b.cove.v1.LayerRemoveRequest\x1a\x1c.cove.v1.LayerRemoveResponse\x12\x38\n\x04\x44iff\x12\x18.cove.v1.NodeDiffRequest\x1a\x14.cove.v1.FileChanges0\x01\x12Q\n\x0eMemorySnapshot\x12\x1e.cove.v1.MemorySnapshotRequest\x1a\x1f.cove.v1.MemorySnapshotResponse\x12>\n\x0bMemoryStore\x12\x1b.cove.v1.MemoryStoreRequest\x1a\x12.cove.v1.MemoryRef\x12\x45\n\nMemoryList\x12\x1a.cove.v1.MemoryListRequest\x1a\x1b.cove.v1.MemoryListResponse\x12K\n\x0cMemoryRemove\x12\x1c.cove.v1.MemoryRemoveRequest\x1a\x1d.cove.v1.MemoryRemoveResponse\x12K\n\x0cMemoryVerify\x12\x1c.cove.v1.MemoryVerifyRequest\x1a\x1d.cove.v1.MemoryVerifyResponse2\x8a\x01\n\x0cNodeRegistry\x12?\n\x08Register\x12\x18.cove.v1.RegisterRequest\x1a\x19.cove.v1.RegisterResponse\x12\x39\n\x06Report\x12\x16.cove.v1.ReportRequest\x1a\x17.cove.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cove.wire.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODECREATEREQUEST']._serialized_start=106
-  _globals['_NODECREATEREQUEST']._serialized_end=252
-  _globals['_NODECREATERESPONSE']._serialized_start=254
-  _globals['_NODECREATERESPONSE']._serialized_end=274
-  _globals['_NODETERMINATEREQUEST']._serialized_start=276
-  _globals['_NODETERMINATEREQUEST']._serialized_end=318
-  _globals['_NODETERMINATERESPONSE']._serialized_start=320
-  _globals['_NODETERMINATERESPONSE']._serialized_end=343
-  _globals['_NODESTATUSREQUEST']._serialized_start=345
-  _globals['_NODESTATUSREQUEST']._serialized_end=384
-  _globals['_NODELISTSANDBOXESREQUEST']._serialized_start=386
-  _globals['_NODELISTSANDBOXESREQUEST']._serialized_end=412
-  _globals['_NODELISTSANDBOXESRESPONSE']._serialized_start=414
-  _globals['_NODELISTSANDBOXESRESPONSE']._serialized_end=484
-  _globals['_LAYERSNAPSHOTREQUEST']._serialized_start=486
-  _globals['_LAYERSNAPSHOTREQUEST']._serialized_end=571
-  _globals['_LAYERSNAPSHOTRESPONSE']._serialized_start=573
-  _globals['_LAYERSNAPSHOTRESPONSE']._serialized_end=630
-  _globals['_LAYERSTOREREQUEST']._serialized_start=632
-  _globals['_LAYERSTOREREQUEST']._serialized_end=685
-  _globals['_LAYERLISTREQUEST']._serialized_start=687
-  _globals['_LAYERLISTREQUEST']._serialized_end=705
-  _globals['_LAYERLISTRESPONSE']._serialized_start=707
-  _globals['_LAYERLISTRESPONSE']._serialized_end=745
-  _globals['_LAYERREMOVEREQUEST']._serialized_start=747
-  _globals['_LAYERREMOVEREQUEST']._serialized_end=785
-  _globals['_LAYERREMOVERESPONSE']._serialized_start=787
-  _globals['_LAYERREMOVERESPONSE']._serialized_end=808
-  _globals['_NODEDIFFREQUEST']._serialized_start=810
-  _globals['_NODEDIFFREQUEST']._serialized_end=921
-  _globals['_REGISTERREQUEST']._serialized_start=924
-  _globals['_REGISTERREQUEST']._serialized_end=1100
-  _globals['_REGISTERRESPONSE']._serialized_start=1102
-  _globals['_REGISTERRESPONSE']._serialized_end=1215
-  _globals['_REPORTREQUEST']._serialized_start=1218
-  _globals['_REPORTREQUEST']._serialized_end=1385
-  _globals['_REPORTRESPONSE']._serialized_start=1387
-  _globals['_REPORTRESPONSE']._serialized_end=1427
-  _globals['_NODE']._serialized_start=1430
-  _globals['_NODE']._serialized_end=2155
-  _globals['_NODEREGISTRY']._serialized_start=2158
-  _globals['_NODEREGISTRY']._serialized_end=2296
+  _globals['_NODECREATEREQUEST']._serialized_start=132
+  _globals['_NODECREATEREQUEST']._serialized_end=315
+  _globals['_NODECREATERESPONSE']._serialized_start=317
+  _globals['_NODECREATERESPONSE']._serialized_end=337
+  _globals['_NODETERMINATEREQUEST']._serialized_start=339
+  _globals['_NODETERMINATEREQUEST']._serialized_end=381
+  _globals['_NODETERMINATERESPONSE']._serialized_start=383
+  _globals['_NODETERMINATERESPONSE']._serialized_end=406
+  _globals['_NODESTATUSREQUEST']._serialized_start=408
+  _globals['_NODESTATUSREQUEST']._serialized_end=447
+  _globals['_NODELISTSANDBOXESREQUEST']._serialized_start=449
+  _globals['_NODELISTSANDBOXESREQUEST']._serialized_end=475
+  _globals['_NODELISTSANDBOXESRESPONSE']._serialized_start=477
+  _globals['_NODELISTSANDBOXESRESPONSE']._serialized_end=547
+  _globals['_LAYERSNAPSHOTREQUEST']._serialized_start=549
+  _globals['_LAYERSNAPSHOTREQUEST']._serialized_end=634
+  _globals['_LAYERSNAPSHOTRESPONSE']._serialized_start=636
+  _globals['_LAYERSNAPSHOTRESPONSE']._serialized_end=693
+  _globals['_LAYERSTOREREQUEST']._serialized_start=695
+  _globals['_LAYERSTOREREQUEST']._serialized_end=748
+  _globals['_LAYERLISTREQUEST']._serialized_start=750
+  _globals['_LAYERLISTREQUEST']._serialized_end=768
+  _globals['_LAYERLISTRESPONSE']._serialized_start=770
+  _globals['_LAYERLISTRESPONSE']._serialized_end=808
+  _globals['_LAYERREMOVEREQUEST']._serialized_start=810
+  _globals['_LAYERREMOVEREQUEST']._serialized_end=848
+  _globals['_LAYERREMOVERESPONSE']._serialized_start=850
+  _globals['_LAYERREMOVERESPONSE']._serialized_end=871
+  _globals['_NODEDIFFREQUEST']._serialized_start=873
+  _globals['_NODEDIFFREQUEST']._serialized_end=984
+  _globals['_REGISTERREQUEST']._serialized_start=987
+  _globals['_REGISTERREQUEST']._serialized_end=1163
+  _globals['_REGISTERRESPONSE']._serialized_start=1165
+  _globals['_REGISTERRESPONSE']._serialized_end=1278
+  _globals['_REPORTREQUEST']._serialized_start=1281
+  _globals['_REPORTREQUEST']._serialized_end=1448
+  _globals['_REPORTRESPONSE']._serialized_start=1450
+  _globals['_REPORTRESPONSE']._serialized_end=1490
+  _globals['_NODE']._serialized_start=1493
+  _globals['_NODE']._serialized_end=2590
+  _globals['_NODEREGISTRY']._serialized_start=2593
+  _globals['_NODEREGISTRY']._serialized_end=2731
 # @@protoc_insertion_point(module_scope)

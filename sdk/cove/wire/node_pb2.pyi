@@ -1,5 +1,6 @@
 from cove.wire import common_pb2 as _common_pb2
 from cove.wire import image_pb2 as _image_pb2
+from cove.wire import snapshot_pb2 as _snapshot_pb2
 from cove.wire import network_pb2 as _network_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -9,18 +10,20 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeCreateRequest(_message.Message):
-    __slots__ = ("sandbox_id", "task_id", "spec", "image", "build")
+    __slots__ = ("sandbox_id", "task_id", "spec", "image", "build", "restore")
     SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     BUILD_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_FIELD_NUMBER: _ClassVar[int]
     sandbox_id: str
     task_id: str
     spec: _common_pb2.SandboxSpec
     image: _image_pb2.ImageManifest
     build: bool
-    def __init__(self, sandbox_id: _Optional[str] = ..., task_id: _Optional[str] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., build: bool = ...) -> None: ...
+    restore: _snapshot_pb2.MemoryRef
+    def __init__(self, sandbox_id: _Optional[str] = ..., task_id: _Optional[str] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., image: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., build: bool = ..., restore: _Optional[_Union[_snapshot_pb2.MemoryRef, _Mapping]] = ...) -> None: ...
 
 class NodeCreateResponse(_message.Message):
     __slots__ = ()

@@ -7,6 +7,7 @@ from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
 from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 from cove.wire import node_pb2 as cove_dot_wire_dot_node__pb2
+from cove.wire import snapshot_pb2 as cove_dot_wire_dot_snapshot__pb2
 
 GRPC_GENERATED_VERSION = '1.71.2'
 GRPC_VERSION = grpc.__version__
@@ -88,6 +89,31 @@ class NodeStub(object):
                 request_serializer=cove_dot_wire_dot_node__pb2.NodeDiffRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_image__pb2.FileChanges.FromString,
                 _registered_method=True)
+        self.MemorySnapshot = channel.unary_unary(
+                '/cove.v1.Node/MemorySnapshot',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotResponse.FromString,
+                _registered_method=True)
+        self.MemoryStore = channel.unary_unary(
+                '/cove.v1.Node/MemoryStore',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryStoreRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryRef.FromString,
+                _registered_method=True)
+        self.MemoryList = channel.unary_unary(
+                '/cove.v1.Node/MemoryList',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryListRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryListResponse.FromString,
+                _registered_method=True)
+        self.MemoryRemove = channel.unary_unary(
+                '/cove.v1.Node/MemoryRemove',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryRemoveRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryRemoveResponse.FromString,
+                _registered_method=True)
+        self.MemoryVerify = channel.unary_unary(
+                '/cove.v1.Node/MemoryVerify',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryVerifyRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryVerifyResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServicer(object):
@@ -160,6 +186,39 @@ class NodeServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MemorySnapshot(self, request, context):
+        """Makes the sandbox's memory a snapshot of this id and its changed files a layer, in one moment. A second call with the ids answers as the first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MemoryStore(self, request, context):
+        """Packs a snapshot that is on this node and puts it into the store; at once if it is there already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MemoryList(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MemoryRemove(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MemoryVerify(self, request, context):
+        """DATA_LOSS if a byte of what the node has, or of what the store has, is not what it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -212,6 +271,31 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.Diff,
                     request_deserializer=cove_dot_wire_dot_node__pb2.NodeDiffRequest.FromString,
                     response_serializer=cove_dot_wire_dot_image__pb2.FileChanges.SerializeToString,
+            ),
+            'MemorySnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.MemorySnapshot,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotResponse.SerializeToString,
+            ),
+            'MemoryStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.MemoryStore,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryStoreRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryRef.SerializeToString,
+            ),
+            'MemoryList': grpc.unary_unary_rpc_method_handler(
+                    servicer.MemoryList,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryListRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryListResponse.SerializeToString,
+            ),
+            'MemoryRemove': grpc.unary_unary_rpc_method_handler(
+                    servicer.MemoryRemove,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryRemoveRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryRemoveResponse.SerializeToString,
+            ),
+            'MemoryVerify': grpc.unary_unary_rpc_method_handler(
+                    servicer.MemoryVerify,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.MemoryVerifyRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryVerifyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -485,6 +569,141 @@ class Node(object):
             '/cove.v1.Node/Diff',
             cove_dot_wire_dot_node__pb2.NodeDiffRequest.SerializeToString,
             cove_dot_wire_dot_image__pb2.FileChanges.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MemorySnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/MemorySnapshot',
+            cove_dot_wire_dot_snapshot__pb2.MemorySnapshotRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.MemorySnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MemoryStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/MemoryStore',
+            cove_dot_wire_dot_snapshot__pb2.MemoryStoreRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.MemoryRef.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MemoryList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/MemoryList',
+            cove_dot_wire_dot_snapshot__pb2.MemoryListRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.MemoryListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MemoryRemove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/MemoryRemove',
+            cove_dot_wire_dot_snapshot__pb2.MemoryRemoveRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.MemoryRemoveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MemoryVerify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/MemoryVerify',
+            cove_dot_wire_dot_snapshot__pb2.MemoryVerifyRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.MemoryVerifyResponse.FromString,
             options,
             channel_credentials,
             insecure,
