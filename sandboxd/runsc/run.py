@@ -44,6 +44,11 @@ class RunscRuntime:
         argv = self._options.start(container.sandbox_id, bundle, network=network, prefix=container.start_prefix)
         await self._run(argv, "start", bundle)
 
+    async def restore(self, container: Container, directory: Path) -> None:
+        bundle, network = container.directory, container.netns is not None
+        argv = self._options.restore(container.sandbox_id, bundle, directory, network=network, prefix=container.start_prefix)
+        await self._run(argv, "restore", bundle)
+
     async def status(self, sandbox_id: SandboxId) -> ContainerStatus | None:
         state = await self._state(sandbox_id)
         return state.status if state else None
@@ -62,6 +67,10 @@ class RunscRuntime:
 
     async def resume(self, sandbox_id: SandboxId) -> None:
         await self._simple("resume", sandbox_id)
+
+    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
+        directory.mkdir(mode=0o700)
+        await self._checked("checkpoint", self._options.checkpoint(sandbox_id, directory))
 
     async def delete(self, sandbox_id: SandboxId) -> None:
         pidfd = self._sentries.pop(sandbox_id, None)
@@ -109,7 +118,10 @@ class RunscRuntime:
         return state if state.pid == 0 or is_running(state.pid) else State(state.id, ContainerStatus.STOPPED)
 
     async def _simple(self, verb: str, sandbox_id: SandboxId) -> None:
-        finished = await self._capture(self._options.simple(verb, sandbox_id))
+        await self._checked(verb, self._options.simple(verb, sandbox_id))
+
+    async def _checked(self, verb: str, argv: Sequence[str]) -> None:
+        finished = await self._capture(argv)
         if finished.code != 0:
             raise RuntimeFailed(f"runsc {verb} failed: {failure_text(b'', finished.stderr)}")
 
