@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import UnimplementedError
+from cove.exception import ResourceExhaustedError, UnimplementedError
 from cove.types import SandboxId
 from policies.egress import Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
@@ -183,6 +183,7 @@ class HostAssembly:
         async with f.memory.turn(order.snapshot_id):
             if (known := f.memory.taken(order.snapshot_id)) is not None:
                 return known
+            _check_room(f, entry.sandbox_id)
             await f.images.layers.remove(order.layer_id)  # of an attempt that ended before its memory was whole
             async with f.memory.taking(order.snapshot_id) as work:
                 moment = Moment(f.runtime, entry.sandbox_id, work, save)
@@ -236,6 +237,16 @@ def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameserver
     for file in etc.iterdir():
         file.chmod(0o644)
     return path
+
+
+def _check_room(f: Facilities, sandbox_id: SandboxId) -> None:
+    """Raises: ResourceExhaustedError: the sandbox's memory would fill the disk that all sandboxes write to."""
+    needed, free = f.cgroups.memory_bytes(sandbox_id), f.pool.free_bytes()
+    if needed > free:
+        raise ResourceExhaustedError(
+            f"The sandbox has {needed // 2**20} MiB of memory; the node has {free // 2**20} MiB of disk left.",
+            remedy="Delete snapshots, or add a disk.",
+        )
 
 
 def _like_in_image(name: str, lowers: Sequence[Path], ours: Path) -> None:

@@ -82,7 +82,9 @@ class Runtime(Protocol):
     async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
         """Write the memory of a paused container into ``directory``, which is made; it stays paused.
 
-        Raises: RuntimeFailed: nothing of use is in ``directory`` then. UnimplementedError: this runtime cannot.
+        Raises:
+            ConflictError: something in there cannot be kept. RuntimeFailed. Nothing of use is in ``directory`` then.
+            UnimplementedError: this runtime cannot.
         """
         ...
 

@@ -33,7 +33,8 @@ class Moment:
     async def stopped(self) -> AsyncIterator[None]:
         """The sandbox stands still for the block, its memory written before it: what is dirty in there goes to its files first.
 
-        Raises: RuntimeFailed: it could not be stopped, or its memory not be written; it goes on.
+        Raises: ConflictError: something in there cannot be kept. RuntimeFailed, OSError: it could not be stopped, or its memory not be
+                written. It goes on in any case.
         """
         began = time.monotonic()
         await self._runtime.pause(self._sandbox_id)
@@ -45,9 +46,11 @@ class Moment:
             self._stopped_s = time.monotonic() - began
 
     async def _keep_memory(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            saving = group.create_task(self._save(self._work / STATE))
-            group.create_task(self._runtime.checkpoint(self._sandbox_id, self._work / IMAGE))
+        saving = asyncio.create_task(self._save(self._work / STATE), name="state of a snapshot")
+        try:
+            await self._runtime.checkpoint(self._sandbox_id, self._work / IMAGE)
+        finally:
+            await asyncio.wait({saving})
         self._processes = saving.result()
 
     def write_manifest(self, order: MemoryOrder, machine: Machine) -> Manifest:

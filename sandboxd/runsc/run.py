@@ -12,7 +12,7 @@ import msgspec
 from cove.types import SandboxId
 from sandboxd import programs
 from sandboxd.runsc.argv import PID_FILE, RunscOptions
-from sandboxd.runsc.parse import State, failure_text, parse_list, parse_state
+from sandboxd.runsc.parse import State, checkpoint_failure, failure_text, parse_list, parse_state
 from sandboxd.runsc.spec import build_spec
 from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
 
@@ -70,7 +70,9 @@ class RunscRuntime:
 
     async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
         directory.mkdir(mode=0o700)
-        await self._checked("checkpoint", self._options.checkpoint(sandbox_id, directory))
+        finished = await self._capture(self._options.checkpoint(sandbox_id, directory))
+        if finished.code != 0:
+            raise checkpoint_failure(finished.stderr)
 
     async def delete(self, sandbox_id: SandboxId) -> None:
         pidfd = self._sentries.pop(sandbox_id, None)
@@ -118,10 +120,7 @@ class RunscRuntime:
         return state if state.pid == 0 or is_running(state.pid) else State(state.id, ContainerStatus.STOPPED)
 
     async def _simple(self, verb: str, sandbox_id: SandboxId) -> None:
-        await self._checked(verb, self._options.simple(verb, sandbox_id))
-
-    async def _checked(self, verb: str, argv: Sequence[str]) -> None:
-        finished = await self._capture(argv)
+        finished = await self._capture(self._options.simple(verb, sandbox_id))
         if finished.code != 0:
             raise RuntimeFailed(f"runsc {verb} failed: {failure_text(b'', finished.stderr)}")
 
