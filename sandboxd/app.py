@@ -18,7 +18,7 @@ import structlog
 from cove.exception import InternalFailure
 from cove.types import NodeId, new_id
 from sandboxd import programs
-from sandboxd.assembly import INIT_PATH
+from sandboxd.assembly import INIT_PATH, TMP_PLACEHOLDER
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
 from sandboxd.host_assembly import Facilities, HostAssembly
@@ -167,8 +167,7 @@ def _guest_layer(settings: NodeSettings) -> Path:
     for mount_point in ("proc", "dev", "sys", "run", "run/cove", "tmp"):
         (fresh / mount_point).mkdir(exist_ok=True)
     (fresh / "tmp").chmod(0o1777)
-    # runsc mounts a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. The guest removes this.
-    (fresh / "tmp/.cove").touch()
+    (fresh / TMP_PLACEHOLDER.lstrip("/")).touch()
     fresh.rename(layer)
     return layer
 

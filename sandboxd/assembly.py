@@ -18,6 +18,10 @@ INIT_PATH: Final = "/.cove/init"
 """Where ``cove-init`` lies inside; a layer above the image brings it, so no image or snapshot can replace it."""
 
 
+TMP_PLACEHOLDER: Final = "/tmp/.cove"
+"""Of that layer, too: runsc would mount a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. Guests remove it."""
+
+
 class Made(msgspec.Struct, frozen=True):
     """A container that runs, and how to talk to its guest."""
 

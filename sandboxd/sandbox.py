@@ -16,12 +16,13 @@ import structlog
 from cove.exception import ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
 from cove.types import EXIT_TERMINATED, MAIN_EXEC_ID, EndReason, SandboxId
 from sandboxd.api_socket import serve_plain_sandbox
-from sandboxd.assembly import Assembly
+from sandboxd.assembly import TMP_PLACEHOLDER, Assembly
 from sandboxd.channel.client import Guest
 from sandboxd.channel.fields import Writer
 from sandboxd.channel.frames import MARKER_BYTES
 from sandboxd.channel.link import Fifos
 from sandboxd.channel.messages import Op, ProcessFlag, ProcessRequest
+from sandboxd.channel.streams import GuestError
 from sandboxd.environment import process_environment, sandbox_environment
 from sandboxd.journal import Entry, SandboxDirectory, boot_id
 from sandboxd.lifecycle import (
@@ -324,6 +325,8 @@ class Sandbox:
         """Greet a guest that was frozen as another sandbox's."""
         self.processes.adopt(guest, await guest.reset())
         await guest.call(Op.SET_HOSTNAME, Writer().text(hostname(self.sandbox_id)))
+        with contextlib.suppress(GuestError):  # a guest that boots does this itself; see its main
+            await guest.call(Op.REMOVE, Writer().text(TMP_PLACEHOLDER).u8(0))
 
     async def save_state(self, target: Path) -> tuple[SeenProcess, ...]:
         """Write what the daemon knows of the sandbox into ``target``, which is made; its processes stand still.

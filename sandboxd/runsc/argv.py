@@ -23,6 +23,7 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
         """A whole runsc command line.
 
         ``--overlay2=none``: writes go to the host's overlay, where quotas and snapshots are. ``--net-raw=false``: no crafted packets.
+        ``--net-disconnect-ok``: connections to the outside are reset when memory is written; without it that fails where there is one.
         ``--host-uds=none --host-fifo=none``: no host socket or pipe is reachable through the file system (runsc's defaults, pinned here).
         """
         options = [
@@ -32,6 +33,7 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
             f"--network={'sandbox' if network else 'none'}",
             "--overlay2=none",
             "--net-raw=false",
+            "--net-disconnect-ok=true",
             "--host-uds=none",
             "--host-fifo=none",
         ]
