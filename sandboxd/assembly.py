@@ -19,7 +19,8 @@ INIT_PATH: Final = "/.cove/init"
 
 
 TMP_PLACEHOLDER: Final = "/tmp/.cove"
-"""Of that layer, too: runsc would mount a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. Guests remove it."""
+"""Of that layer, too: runsc would mount a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. Guests remove
+it."""
 
 
 class Made(msgspec.Struct, frozen=True):
