@@ -41,6 +41,7 @@ from router.reports import Reports
 from router.sandboxes import Addresses, Sandboxes
 from router.secret_files import private_directory, read_or_create
 from router.settings import RouterSettings
+from router.snapshots.assembly import SnapshotParts, assemble_snapshots
 from router.tasks import Finisher
 from snapshots.settings import open_store
 from snapshots.store import Store
@@ -85,6 +86,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     routes: Routes
     images: ImageParts
+    snapshots: SnapshotParts
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +122,12 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
         ):
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
             storing = eternal.create_task(parts.images.keeper.run(), name="storekeeper")
+            sweeping = eternal.create_task(parts.snapshots.sweeper.run(), name="snapshot sweeper")
             log.info("router started", grpc=grpc_address, http=http_address)
             yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()
             storing.cancel()
+            sweeping.cancel()
         await parts.authenticator.save_use()
 
 
@@ -156,6 +160,7 @@ async def _assemble(
     creation = Creation(db, nodes, client, finisher, limits=limits, clock=clock)
     reports = Reports(db, nodes, changes, creation, clock=clock, create_grace_s=settings.create_grace_s)
     reconciler = Reconciler(db, nodes, client, reports, creation, authenticator, settings=settings, clock=clock)
+    images = assemble_images(settings, db, nodes, client, creation, finisher, store, clock)
     return Parts(
         db=db,
         nodes=nodes,
@@ -168,7 +173,8 @@ async def _assemble(
         secrets=secrets,
         metrics=metrics,
         routes=Routes(db, nodes, secrets.access_key),
-        images=assemble_images(settings, db, nodes, client, creation, finisher, store, clock),
+        images=images,
+        snapshots=assemble_snapshots(db, nodes, client, creation, finisher, images.keeper, metrics, limits, clock),
     )
 
 
@@ -216,6 +222,7 @@ def _control(
         parts.creation,
         sandboxes,
         parts.images.api(sandboxes, parts.nodes, parts.client),
+        parts.snapshots.api(sandboxes),
         environment=settings.environment,
         version=metadata.version("cove-server"),
         clock=clock,

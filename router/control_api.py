@@ -17,6 +17,7 @@ from router.grpc_edge import Metadata, Method
 from router.image_api import ImageApi
 from router.nodes import Node, NodeTable
 from router.sandboxes import Sandboxes
+from router.snapshot_api import SnapshotApi
 
 TOKEN_ID_METADATA = "cove-token-id"
 TOKEN_SECRET_METADATA = "cove-token-secret"
@@ -33,6 +34,7 @@ class ControlApi:
         creation: Creation,
         sandboxes: Sandboxes,
         images: ImageApi,
+        snapshots: SnapshotApi,
         *,
         environment: str,
         version: str,
@@ -40,7 +42,7 @@ class ControlApi:
     ) -> None:
         """``environment``: of calls that name none."""
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
-        self._creation, self._sandboxes, self._images = creation, sandboxes, images
+        self._creation, self._sandboxes, self._images, self._snapshots = creation, sandboxes, images, snapshots
         self._environment, self._version, self._clock = environment, version, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
@@ -63,6 +65,7 @@ class ControlApi:
             "SandboxAccess": self.sandbox_access,
             "SandboxNetworkUpdate": self.sandbox_network_update,
             **self._images.methods(),
+            **self._snapshots.methods(),
         }
 
     async def authenticate(self, method: str, metadata: Metadata, peer: str) -> Caller:
@@ -117,9 +120,7 @@ class ControlApi:
         return control_pb2.AppLookupResponse(app_id=app.app_id, name=app.name)
 
     async def sandbox_create(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> control_pb2.SandboxCreateResponse:
-        record = await self._creation.create(caller, request)
-        access = await self._sandboxes.access(record)
-        return control_pb2.SandboxCreateResponse(sandbox_id=record.sandbox_id, task_id=record.task_id, access=access)
+        return await self._sandboxes.created(await self._creation.create(caller, request))
 
     async def sandbox_get(self, caller: Caller, request: control_pb2.SandboxGetRequest) -> control_pb2.SandboxInfo:
         return to_info(await self._sandboxes.get(caller, request.sandbox_id))

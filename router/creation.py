@@ -19,11 +19,13 @@ from contextlib import contextmanager
 
 import msgspec
 import structlog
+from google.protobuf.message import Message
 
 from cove.exception import (
     AlreadyExistsError,
     ConflictError,
     ConnectionError,
+    DataLossError,
     Error,
     InternalError,
     InternalFailure,
@@ -33,7 +35,7 @@ from cove.exception import (
     ServiceError,
 )
 from cove.types import NodeId, SandboxId, TaskId, new_id
-from cove.wire import common_pb2, control_pb2, image_pb2, node_pb2
+from cove.wire import common_pb2, control_pb2, image_pb2, node_pb2, snapshot_pb2
 from policies.limits import Limits
 from policies.names import check_idempotency_key, check_sandbox_name, check_tags
 from policies.specs import fill_spec
@@ -45,7 +47,7 @@ from router.images.catalogue import Catalogue
 from router.images.manifests import config_of, image_name, only_node, to_manifest
 from router.node_client import NodeClient
 from router.nodes import Node, NodeTable
-from router.placement import Demand, candidates
+from router.placement import Demand, Origin, candidates
 from router.tasks import Finisher
 
 log = structlog.get_logger(__name__)
@@ -53,8 +55,11 @@ log = structlog.get_logger(__name__)
 UNCERTAIN = (ConnectionError, ServiceError, InternalError, InternalFailure)
 """Answers, or none, that leave open whether the node has the sandbox."""
 
+CANNOT_RESTORE = (ConflictError, DataLossError, NotFoundError)
+"""Refusals of a restore that say something about the snapshot: another kind of machine, damaged, lost."""
 
-class Plan(msgspec.Struct, frozen=True):
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A checked request."""
 
     workspace: str
@@ -66,7 +71,11 @@ class Plan(msgspec.Struct, frozen=True):
     spec: common_pb2.SandboxSpec
     image: ImageRecord | None
     """Where the spec names one."""
-    build: bool
+    build: bool = False
+    memory: snapshot_pb2.MemoryRef | None = None
+    """What it goes on from; None: it begins afresh."""
+    origin: Origin | None = None
+    """Where that memory is."""
 
     @property
     def request(self) -> Capacity:
@@ -99,7 +108,10 @@ class Creation:
             AlreadyExistsError: the name is taken, or the idempotency key came with another request.
             ResourceExhaustedError: no node admits it.
         """
-        plan = await self._plan(caller, request, build=build)
+        return await self.make(await self._plan(caller, request, build=build))
+
+    async def make(self, plan: Plan) -> SandboxRecord:
+        """The sandbox of a checked request. Raises: as :meth:`create`."""
         claim = await self._db.idempotency.get(plan.workspace, plan.key)
         return await self._finisher.finish(self._again(plan, claim) if claim else self._first(plan))
 
@@ -112,7 +124,17 @@ class Creation:
         image = await self._catalogue.get(caller.workspace, spec.image.image_id) if spec.image.image_id else None
         if image is not None:
             _fill_from_image(spec, config_of(image), build=build)
-        return Plan(caller.workspace, key, _hash(request), app, name, tags, spec, image, build)
+        return Plan(
+            workspace=caller.workspace,
+            key=key,
+            request_hash=hash_of(request),
+            app=app,
+            name=name,
+            tags=tags,
+            spec=spec,
+            image=image,
+            build=build,
+        )
 
     async def _first(self, plan: Plan) -> SandboxRecord:
         """The whole saga of a key that was new a moment ago."""
@@ -129,6 +151,7 @@ class Creation:
             created_at=now,
             node_id=order[0],
             image=image_name(plan.spec.image),
+            snapshot_id=plan.memory.snapshot_id if plan.memory else "",
             tags=plan.tags,
         )
         # In progress before the write: whoever finds the claim must find the saga too.
@@ -198,7 +221,7 @@ class Creation:
                 return record
             log.info("node refused sandbox", sandbox=record.sandbox_id, node=node_id, code=refusal.code, cause=refusal.cause)
             refusals.append(refusal)
-        raise _summary(refusals)
+        raise _summary(refusals, plan)
 
     async def _ask(self, plan: Plan, record: SandboxRecord) -> Error | None:
         """Have the record's node create it. Returns why another should be asked; None: it has it.
@@ -208,7 +231,7 @@ class Creation:
         node = self._nodes.get(record.node_id)
         manifest = to_manifest(plan.image) if plan.image else None
         request = node_pb2.NodeCreateRequest(
-            sandbox_id=record.sandbox_id, task_id=record.task_id, spec=plan.spec, image=manifest, build=plan.build
+            sandbox_id=record.sandbox_id, task_id=record.task_id, spec=plan.spec, image=manifest, build=plan.build, restore=plan.memory
         )
         node.expect(record.sandbox_id, plan.request)
         try:
@@ -255,19 +278,22 @@ class Creation:
             outcome.cancel()  # a no-op when it has its result
 
 
-def _summary(refusals: Sequence[Error]) -> Error:
-    """What the client is told: capacity if that is all there is to it; a node's own troubles are none of the client's."""
+def _summary(refusals: Sequence[Error], plan: Plan) -> Error:
+    """What the client is told: capacity if that is all there is to it, or why memory cannot be restored; a node's own troubles are none of
+    the client's."""
+    if plan.memory is not None and (reasons := [refusal for refusal in refusals if isinstance(refusal, CANNOT_RESTORE)]):
+        return reasons[0]
     if all(isinstance(refusal, ResourceExhaustedError) for refusal in refusals):
         return refusals[-1]
     return InternalFailure("No node could take the sandbox.", remedy="Try again; `cove node list` shows the nodes.")
 
 
-def _hash(request: control_pb2.SandboxCreateRequest) -> bytes:
-    """Of all but the key. Map entries are serialised in a fixed order."""
-    copy = control_pb2.SandboxCreateRequest()
+def hash_of(request: Message) -> bytes:
+    """Of its kind and of all but the ``idempotency_key``. Map entries are serialised in a fixed order."""
+    copy = type(request)()
     copy.CopyFrom(request)
-    copy.idempotency_key = ""
-    return hashlib.sha256(copy.SerializeToString(deterministic=True)).digest()
+    copy.ClearField("idempotency_key")
+    return hashlib.sha256(request.DESCRIPTOR.full_name.encode() + b"\0" + copy.SerializeToString(deterministic=True)).digest()
 
 
 def _demand(plan: Plan, sandbox_id: SandboxId) -> Demand:
@@ -277,6 +303,7 @@ def _demand(plan: Plan, sandbox_id: SandboxId) -> Demand:
         request=plan.request,
         debian_python=base.removeprefix("debian:") if base.startswith("debian:") else "",
         only_node=only_node(image.layers) if image else None,
+        origin=plan.origin,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -24,6 +24,7 @@ class Metrics:
             "cove_router_call_seconds", "Control-plane and registry calls.", ["method", "code"], registry=self.registry, buckets=_BUCKETS
         )
         self._proxied = Counter("cove_router_proxied_total", "Data-plane calls passed through.", ["kind"], registry=self.registry)
+        self._snapshots = Counter("cove_router_snapshots_total", "What became of memory snapshots.", ["event"], registry=self.registry)
         self._proxied_bytes = Counter("cove_router_proxied_bytes_total", "Their bytes.", ["kind", "direction"], registry=self.registry)
 
     def count_call(self, method: str, code: str, seconds: float) -> None:
@@ -33,6 +34,10 @@ class Metrics:
     def count_proxied(self, kind: str) -> None:
         """A call of ``kind`` (grpc or http) was passed on."""
         self._proxied.labels(kind).inc()
+
+    def count_snapshot(self, event: Literal["taken", "restored", "expired", "deleted", "removed"]) -> None:
+        """``removed``: of a deleted or expired one nothing is left."""
+        self._snapshots.labels(event).inc()
 
     def count_bytes(self, kind: str, direction: str, count: int) -> None:
         """``count`` bytes went ``up`` to a node or ``down`` from it."""

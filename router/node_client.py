@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from cove.types import NodeId, SandboxId
-from cove.wire import common_pb2, image_pb2, network_pb2, node_pb2
+from cove.wire import common_pb2, image_pb2, network_pb2, node_pb2, snapshot_pb2
 from cove.wire.errors import decode
 from router.access import AccessKey
 from router.node_sandbox import NodeSandbox
@@ -97,6 +97,35 @@ class NodeClient:
     async def remove_layer(self, node: Node, layer_id: str) -> None:
         """Raises: cove.exception.Error: ConflictError if a sandbox uses it."""
         await self._call(node, "LayerRemove", node_pb2.LayerRemoveRequest(layer_id=layer_id), node_pb2.LayerRemoveResponse)
+
+    async def take_memory(
+        self, node: Node, request: snapshot_pb2.MemorySnapshotRequest, *, timeout_s: float
+    ) -> snapshot_pb2.MemorySnapshotResponse:
+        """Make a sandbox's memory a snapshot and its changes a layer; asking again with the same ids is harmless.
+
+        Raises:  cove.exception.Error: the node's refusal; ConnectionError or ServiceError leave open what happened.
+        """
+        return await self._call(node, "MemorySnapshot", request, snapshot_pb2.MemorySnapshotResponse, timeout_s=timeout_s)
+
+    async def store_memory(self, node: Node, snapshot_id: str, *, timeout_s: float) -> snapshot_pb2.MemoryRef:
+        """Have the node bring a snapshot's memory to the store. Raises: cove.exception.Error: NotFoundError if it has none."""
+        request = snapshot_pb2.MemoryStoreRequest(snapshot_id=snapshot_id)
+        return await self._call(node, "MemoryStore", request, snapshot_pb2.MemoryRef, timeout_s=timeout_s)
+
+    async def list_memories(self, node: Node) -> Sequence[str]:
+        """Ids of all snapshots whose memory is on the node. Raises: cove.exception.Error: it could not be asked."""
+        answer = await self._call(node, "MemoryList", snapshot_pb2.MemoryListRequest(), snapshot_pb2.MemoryListResponse)
+        return answer.snapshot_ids
+
+    async def remove_memory(self, node: Node, snapshot_id: str) -> None:
+        """Raises: cove.exception.Error."""
+        request = snapshot_pb2.MemoryRemoveRequest(snapshot_id=snapshot_id)
+        await self._call(node, "MemoryRemove", request, snapshot_pb2.MemoryRemoveResponse)
+
+    async def verify_memory(self, node: Node, memory: snapshot_pb2.MemoryRef, *, timeout_s: float) -> None:
+        """Have every byte of a snapshot's memory compared. Raises: cove.exception.Error: DataLossError naming what is damaged."""
+        request = snapshot_pb2.MemoryVerifyRequest(memory=memory)
+        await self._call(node, "MemoryVerify", request, snapshot_pb2.MemoryVerifyResponse, timeout_s=timeout_s)
 
     async def diff(self, node: Node, request: node_pb2.NodeDiffRequest) -> AsyncIterator[image_pb2.FileChanges]:
         """What differs, in batches. Raises: cove.exception.Error."""

@@ -64,6 +64,7 @@ class Node:
             capacity=self.record.capacity,
             reserved=self.reserved + self._expected_total,
             debian_pythons=self._debian_pythons,
+            runsc_version=self.record.runsc_version,
         )
 
 

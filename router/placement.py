@@ -33,6 +33,18 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     reserved: Capacity
     """Requests of sandboxes on it, also of those just sent there."""
     debian_pythons: frozenset[str]
+    runsc_version: str = ""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the memory is that a sandbox goes on from."""
+
+    node_id: NodeId
+    """Where it was taken."""
+    is_stored: bool
+    """Whether the store has memory and files, too."""
+    runsc_version: str
+    """What it can be restored by."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +56,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     """Python of the default image; empty where the image is another."""
     only_node: NodeId | None = None
     """Where the image's files are and the store does not have them yet; None: anywhere."""
+    origin: Origin | None = None
+    """None: it begins afresh."""
 
 
 def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
@@ -53,7 +67,7 @@ def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
         InvalidError: no node could take it even when empty.
         ResourceExhaustedError: none can now.
     """
-    everyone = list(nodes)
+    everyone = list(nodes) if demand.origin is None else _restorers(nodes, demand.origin)
     steps: dict[int, list[NodeView]] = {}
     for node in everyone:
         if node.usable and _has_image(node, demand) and _has_room(node, demand.request):
@@ -67,6 +81,28 @@ def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
         if len(best) >= MAX_CANDIDATES:
             break
     return best[:MAX_CANDIDATES]
+
+
+def _restorers(nodes: Iterable[NodeView], origin: Origin) -> list[NodeView]:
+    """The node that has the memory, if it is usable; else all of its kind.
+
+    Raises:  ResourceExhaustedError: there is none.
+    """
+    everyone = list(nodes)
+    home = [node for node in everyone if node.node_id == origin.node_id and node.usable]
+    if not home and not origin.is_stored:
+        raise ResourceExhaustedError(
+            f"The snapshot is still on the node {origin.node_id} alone, which does not answer or is draining.",
+            remedy="Try again when `cove node list` shows it healthy.",
+        )
+    alike = home or [node for node in everyone if node.runsc_version == origin.runsc_version]
+    if not alike:
+        raise ResourceExhaustedError(
+            f"No node has the gVisor that the snapshot was taken with, {origin.runsc_version}.",
+            remedy="Install it on a node; `cove node list` shows what there is.",
+            retryable=False,
+        )
+    return alike
 
 
 def _has_image(node: NodeView, demand: Demand) -> bool:

@@ -151,6 +151,10 @@ class Sandboxes:
         record = await self.get(caller, sandbox_id)
         return await self._client.update_network(self._nodes.get(record.node_id), record.sandbox_id, fill_policy(policy))
 
+    async def created(self, record: SandboxRecord) -> control_pb2.SandboxCreateResponse:
+        """What the one who made it is told. Raises: as :meth:`access`."""
+        return control_pb2.SandboxCreateResponse(sandbox_id=record.sandbox_id, task_id=record.task_id, access=await self.access(record))
+
     async def access(self, record: SandboxRecord) -> common_pb2.Access:
         """Where and with which token to reach its data plane; also after its end, since output stays readable for a while.
 

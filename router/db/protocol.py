@@ -22,6 +22,7 @@ from router.db.records import (
     SandboxRecord,
     TokenRecord,
 )
+from router.db.snapshots import SnapshotStore
 
 
 class TokenStore(Protocol):
@@ -66,7 +67,9 @@ class SandboxStore(Protocol):
         """Store both, or neither if the claim's key is in use.
 
         Returns: ``claim``, or the earlier one with its key.
-        Raises:  AlreadyExistsError: the App has another sandbox of this name that is not stopped.
+        Raises:
+            AlreadyExistsError: the App has another sandbox of this name that is not stopped.
+            NotFoundError: the snapshot that it is restored from was deleted.
         """
 
     async def move(self, sandbox_id: SandboxId, *, source: NodeId, target: NodeId) -> bool:
@@ -143,7 +146,10 @@ class ImageStore(Protocol):
         """Images that no key names, oldest first; some thousands at most."""
 
     async def delete(self, image_id: str) -> bool:
-        """Forget an image and its keys; layers stay for :meth:`unused_layers`. False: there is none, or sandboxes run on it."""
+        """Forget an image and its keys; layers stay for :meth:`unused_layers`.
+
+        Returns: False: there is none, sandboxes run on it, or it has the files of a memory snapshot.
+        """
 
     async def drop_keys(self, workspace: str, keys: Sequence[bytes]) -> None:
         """Make these keys name nothing."""
@@ -196,6 +202,8 @@ class Database(Protocol):
     def nodes(self) -> NodeStore: ...
     @property
     def images(self) -> ImageStore: ...
+    @property
+    def snapshots(self) -> SnapshotStore: ...
     @property
     def idempotency(self) -> IdempotencyStore: ...
 

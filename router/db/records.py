@@ -53,6 +53,8 @@ class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The only node that may run it."""
     image: str = ""
     """What it started from: an image id, ``debian:3.11`` or ``rootfs:/path``."""
+    snapshot_id: str = ""
+    """The memory snapshot that it was restored from; empty: it was created afresh."""
     terminate_asked_at: float = 0
     observed: Observed = Observed()
     tags: Mapping[str, str] = {}

@@ -47,8 +47,12 @@ class Catalogue:
     async def delete(self, caller: Caller, image_id: str) -> None:
         """Forget an image; its layers go when nothing else has them.
 
-        Raises:  NotFoundError. ConflictError: sandboxes run on it.
+        Raises:  NotFoundError. ConflictError: sandboxes run on it, or a memory snapshot stands on it.
         """
         image = await self.get(caller.workspace, image_id)
-        if not await self._db.images.delete(image.image_id) and (users := await self._db.images.used_by(image.image_id)):
+        if await self._db.images.delete(image.image_id):
+            return
+        if snapshot_id := await self._db.snapshots.of_image(image.image_id):
+            raise ConflictError(f"The snapshot {snapshot_id} stands on the image.", remedy="Delete that: the image goes with it.")
+        if users := await self._db.images.used_by(image.image_id):
             raise ConflictError(f"{users} sandboxes run on the image.", remedy="Terminate them first.")

@@ -13,14 +13,14 @@ from typing import Final
 
 import structlog
 
-from cove.exception import ConflictError, NotFoundError
-from cove.types import ImageId, derived_id, new_id
-from cove.wire import image_pb2, node_pb2
+from cove.exception import ConflictError
+from cove.types import derived_id, new_id
+from cove.wire import image_pb2
 from policies.limits import out_of_range
 from policies.names import check_idempotency_key
 from router.db.protocol import Database
 from router.db.records import ImageRecord, LayerRecord, SandboxRecord
-from router.images.manifests import is_base, to_merge
+from router.images.lineage import lineage_of
 from router.images.storekeeper import Storekeeper
 from router.node_client import NodeClient
 from router.nodes import NodeTable
@@ -30,6 +30,23 @@ log = structlog.get_logger(__name__)
 
 MAX_TIMEOUT_S: Final = 600.0
 DEFAULT_TIMEOUT_S: Final = 55.0
+
+
+def request_key(kind: str, record: SandboxRecord, idempotency_key: str) -> bytes:
+    """What the ids of a snapshot follow from, so that asking again gives the same. Raises: InvalidError: the idempotency key."""
+    return b"\0".join((kind.encode(), record.sandbox_id.encode(), check_idempotency_key(idempotency_key).encode()))
+
+
+def check_moment(record: SandboxRecord, timeout_s: float) -> float:
+    """Seconds that a snapshot of the sandbox may take; 0 is the default.
+
+    Raises:  ConflictError: the sandbox does not run. InvalidError: ``timeout_s`` is out of range.
+    """
+    if not record.is_live:
+        raise ConflictError("The sandbox has ended.", code="sandbox_ended", remedy="Snapshots are taken of running sandboxes.")
+    if not 0 <= timeout_s <= MAX_TIMEOUT_S:  # NaN is out of range too
+        raise out_of_range("timeout_s", timeout_s, 0, MAX_TIMEOUT_S)
+    return timeout_s or DEFAULT_TIMEOUT_S
 
 
 class Snapshots:
@@ -48,15 +65,10 @@ class Snapshots:
             InvalidError: the key or the time-out. ConflictError: the sandbox does not run.
             ConnectionError, InternalFailure: the node did not answer in time; asking again with the same key can help.
         """
-        idempotency_key = check_idempotency_key(request.idempotency_key)
-        key = b"snapshot\0" + record.sandbox_id.encode() + b"\0" + idempotency_key.encode()
+        key = request_key("snapshot", record, request.idempotency_key)
         if known := await self._db.images.find(record.workspace, key):
             return known
-        if not record.is_live:
-            raise ConflictError("The sandbox has ended.", code="sandbox_ended", remedy="Snapshots are taken of running sandboxes.")
-        if not 0 <= request.timeout_s <= MAX_TIMEOUT_S:  # NaN is out of range too
-            raise out_of_range("timeout_s", request.timeout_s, 0, MAX_TIMEOUT_S)
-        timeout_s = request.timeout_s or DEFAULT_TIMEOUT_S
+        timeout_s = check_moment(record, request.timeout_s)
         return await self._finisher.finish(self.make(record, key, source="snapshot", timeout_s=timeout_s))
 
     async def make(
@@ -77,27 +89,15 @@ class Snapshots:
                  replace: let the key name this image, whatever it named before.
         """
         began = self._clock()
-        base, layers, inherited = await self._parent(record)
-        count = to_merge(layers) if source == "snapshot" else 0
-        kept, merged = layers[: len(layers) - count], layers[len(layers) - count :]
+        lineage = await lineage_of(self._db, record, merge=source == "snapshot")
         layer_id = derived_id("ly", key) if source == "snapshot" else new_id("ly")
         node = self._nodes.get(record.node_id)
-        message = node_pb2.LayerSnapshotRequest(
-            sandbox_id=record.sandbox_id, layer_id=layer_id, merge_layer_ids=[layer.layer_id for layer in merged]
-        )
-        answer = await self._client.take_layer(node, message, timeout_s=timeout_s)
-        layer = LayerRecord(layer_id=layer_id, source=source, node_id=node.node_id, created_at=began)
-        image = ImageRecord(
-            image_id=ImageId(derived_id("im", layer_id.encode())),
-            workspace=record.workspace,
+        answer = await self._client.take_layer(node, lineage.request(layer_id), timeout_s=timeout_s)
+        image = lineage.image(
+            LayerRecord(layer_id=layer_id, source=source, node_id=node.node_id, created_at=began),
             source=source,
             description=description or f"files of {record.sandbox_id}",
-            parent_image_id="" if is_base(record.image) else record.image,
-            sandbox_id=record.sandbox_id if source == "snapshot" else "",
-            base=base,
-            config=config.SerializeToString(deterministic=True) if config is not None else inherited,
-            created_at=began,
-            layers=(*kept, layer),
+            config=config.SerializeToString(deterministic=True) if config is not None else None,
         )
         stored = await self._db.images.add(image, key, replace=replace)
         log.info(
@@ -110,12 +110,3 @@ class Snapshots:
         )
         self._keeper.wake()
         return stored
-
-    async def _parent(self, record: SandboxRecord) -> tuple[str, tuple[LayerRecord, ...], bytes]:
-        """Base, layers and configuration of what the sandbox started from. Raises: NotFoundError: the image was deleted."""
-        if is_base(record.image):
-            return record.image, (), b""
-        image = await self._db.images.get(record.image)
-        if image is None:
-            raise NotFoundError("The image that the sandbox started from was deleted.", remedy="Start a sandbox from one that there is.")
-        return image.base, image.layers, image.config

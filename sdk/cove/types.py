@@ -18,6 +18,7 @@ AppId = NewType("AppId", str)
 ExecId = NewType("ExecId", str)
 NodeId = NewType("NodeId", str)
 ImageId = NewType("ImageId", str)
+SnapshotId = NewType("SnapshotId", str)
 
 MAIN_EXEC_ID: Final = ExecId("main")
 """Exec id of a sandbox's main process: the command given to ``Sandbox.create``."""

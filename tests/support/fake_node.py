@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cove.exception import Error, NotFoundError, ResourceExhaustedError
 from cove.types import NodeId
-from cove.wire import common_pb2, image_pb2, node_pb2
+from cove.wire import common_pb2, image_pb2, node_pb2, snapshot_pb2
 from cove.wire.errors import abort
 from policies.access import bearer, verify_node
 from tests.support.fake_layers import FakeLayers
+from tests.support.fake_memory import FakeMemory
 
 MIB = 1 << 20
 
@@ -40,6 +41,7 @@ class FakeNode:
         self.sandboxes: dict[str, common_pb2.SandboxStatus] = {}
         self.specs: dict[str, common_pb2.SandboxSpec] = {}
         self.layers = layers or FakeLayers()
+        self.memory = FakeMemory(self.layers, self.specs)
         self.builds: set[str] = set()
         """Sandboxes that were made for builds."""
         self.calls: list[tuple[str, str]] = []
@@ -77,6 +79,11 @@ class FakeNode:
             "LayerStore": (self.layers.store, node_pb2.LayerStoreRequest),
             "LayerList": (self.layers.list_, node_pb2.LayerListRequest),
             "LayerRemove": (self.layers.remove, node_pb2.LayerRemoveRequest),
+            "MemorySnapshot": (self.memory.snapshot, snapshot_pb2.MemorySnapshotRequest),
+            "MemoryStore": (self.memory.store, snapshot_pb2.MemoryStoreRequest),
+            "MemoryList": (self.memory.list_, snapshot_pb2.MemoryListRequest),
+            "MemoryRemove": (self.memory.remove, snapshot_pb2.MemoryRemoveRequest),
+            "MemoryVerify": (self.memory.verify, snapshot_pb2.MemoryVerifyRequest),
         }
         handlers = {name: self._handler(name, run, request) for name, (run, request) in methods.items()}
         handlers["Diff"] = grpc.unary_stream_rpc_method_handler(
@@ -103,7 +110,7 @@ class FakeNode:
             http_url=self.http_url,
             capacity=self.capacity,
             version="1",
-            runsc_version="fake",
+            runsc_version=self.memory.machine.runsc_version,
             debian_pythons=self.pythons,
         )
         answer = await self.call_registry("Register", request, self._join_token)
@@ -213,6 +220,7 @@ class FakeNode:
         free = self.capacity.memory_request_bytes - reserved.memory_request_bytes
         if request.spec.resources.memory_request_bytes > free:
             raise ResourceExhaustedError("The node is full.")
+        self.memory.begin(request.sandbox_id, request)
         self.layers.begin(request.sandbox_id, request.image)
         if request.build:
             self.builds.add(request.sandbox_id)

@@ -40,7 +40,9 @@ class SqliteImages:
         return list(_read(self._reader, condition, (workspace, created_before)))
 
     async def delete(self, image_id: str) -> bool:
-        sql = "DELETE FROM images WHERE image_id = ? AND NOT EXISTS (SELECT 1 FROM sandboxes WHERE image = images.image_id AND state <> 4)"
+        sql = """DELETE FROM images WHERE image_id = ?
+                 AND NOT EXISTS (SELECT 1 FROM sandboxes WHERE image = images.image_id AND state <> 4)
+                 AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.image_id = images.image_id)"""
         return await self._writer.execute(sql, (image_id,)) == 1
 
     async def drop_keys(self, workspace: str, keys: Sequence[bytes]) -> None:
@@ -80,6 +82,14 @@ class SqliteImages:
 def _add(db: sqlite3.Connection, image: ImageRecord, key: bytes, *, replace: bool) -> ImageRecord:
     if key and not replace and (known := _find(db, image.workspace, key)):
         return known
+    add_image(db, image)
+    if key:
+        db.execute("INSERT OR REPLACE INTO image_keys VALUES (?, ?, ?, ?)", (image.workspace, key, image.image_id, image.created_at))
+    return image
+
+
+def add_image(db: sqlite3.Connection, image: ImageRecord) -> None:
+    """Insert an image whose id is new, and those of its layers that are."""
     values = (
         image.image_id,
         image.workspace,
@@ -96,9 +106,6 @@ def _add(db: sqlite3.Connection, image: ImageRecord, key: bytes, *, replace: boo
         row = (layer.layer_id, layer.source, layer.node_id, layer.digest, layer.diff_id, layer.size_bytes, layer.created_at)
         db.execute(f"INSERT INTO layers ({_LAYER}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (layer_id) DO NOTHING", row)
         db.execute("INSERT INTO image_layers VALUES (?, ?, ?)", (image.image_id, position, layer.layer_id))
-    if key:
-        db.execute("INSERT OR REPLACE INTO image_keys VALUES (?, ?, ?, ?)", (image.workspace, key, image.image_id, image.created_at))
-    return image
 
 
 def _find(db: sqlite3.Connection, workspace: str, key: bytes) -> ImageRecord | None:

@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from cove.exception import AlreadyExistsError
+from cove.exception import AlreadyExistsError, NotFoundError
 from cove.types import AppId, EndReason, NodeId, SandboxId
 from router.db.records import Claim, Observed, SandboxQuery, SandboxRecord, SandboxState
 from router.db.sqlite.simple import find_claim
 from router.db.sqlite.writer import Writer
 
 _COLUMNS: Final = (
-    "sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, terminate_asked_at, "
+    "sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, snapshot_id, terminate_asked_at, "
     "state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM sandboxes"
@@ -108,7 +108,9 @@ def _reserve(db: sqlite3.Connection, sandbox: SandboxRecord, claim: Claim) -> Cl
             f"The App already has a sandbox named {sandbox.name!r}.",
             remedy="Choose another name, or wait until that sandbox has completely stopped.",
         )
-    db.execute(f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 18)})", _values(sandbox))
+    if sandbox.snapshot_id and not _snapshot_is_there(db, sandbox.snapshot_id):
+        raise NotFoundError("The snapshot was deleted.", remedy="`cove snapshot list` shows what there is.")
+    db.execute(f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 19)})", _values(sandbox))
     _insert_tags(db, sandbox.sandbox_id, sandbox.tags)
     return claim
 
@@ -117,6 +119,11 @@ def _name_is_taken(db: sqlite3.Connection, sandbox: SandboxRecord) -> bool:
     """The unique index would say so too, but not which of its indexes was hurt."""
     sql = "SELECT 1 FROM sandboxes WHERE app_id = ? AND name = ? AND name <> '' AND state <> 4"
     return db.execute(sql, (sandbox.app_id, sandbox.name)).fetchone() is not None
+
+
+def _snapshot_is_there(db: sqlite3.Connection, snapshot_id: str) -> bool:
+    """In the transaction that makes the sandbox: from then on the snapshot's memory is kept until the sandbox is up."""
+    return db.execute("SELECT 1 FROM snapshots WHERE snapshot_id = ? AND deleted_at = 0", (snapshot_id,)).fetchone() is not None
 
 
 def _observe(db: sqlite3.Connection, node_id: NodeId, sandbox_id: SandboxId, seen: Observed) -> bool:
@@ -168,7 +175,8 @@ def _values(sandbox: SandboxRecord) -> tuple[object, ...]:
     """All of ``_COLUMNS``."""
     return (
         *(sandbox.sandbox_id, sandbox.task_id, sandbox.workspace, sandbox.environment, sandbox.app_id, sandbox.name),
-        *(sandbox.created_at, sandbox.node_id, sandbox.image, sandbox.terminate_asked_at, *_observed_values(sandbox.observed)),
+        *(sandbox.created_at, sandbox.node_id, sandbox.image, sandbox.snapshot_id, sandbox.terminate_asked_at),
+        *_observed_values(sandbox.observed),
     )
 
 
@@ -179,7 +187,8 @@ def _observed_values(seen: Observed) -> tuple[object, ...]:
 
 
 def _record(row: tuple[Any, ...], tags: Mapping[str, str]) -> SandboxRecord:
-    sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, terminate_asked_at, *observed = row
+    sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, *rest = row
+    snapshot_id, terminate_asked_at, *observed = rest
     state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at = observed
     return SandboxRecord(
         sandbox_id=sandbox_id,
@@ -191,6 +200,7 @@ def _record(row: tuple[Any, ...], tags: Mapping[str, str]) -> SandboxRecord:
         created_at=created_at,
         node_id=node_id,
         image=image,
+        snapshot_id=snapshot_id,
         terminate_asked_at=terminate_asked_at,
         observed=Observed(
             state=SandboxState(state),

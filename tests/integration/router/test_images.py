@@ -200,7 +200,7 @@ async def test_layers_are_stored_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_one_lost_layer_does_not_keep_others_from_the_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.images.storekeeper.ROUND_LIMIT", 1)
+    monkeypatch.setattr("router.upkeep.ROUND_LIMIT", 1)
     client, layers = bench.cluster.client, bench.work.layers
     source = await sandbox_of(client)
     layers.refusal = ResourceExhaustedError("the store is full")

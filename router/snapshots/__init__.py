@@ -1,0 +1,1 @@
+"""Memory snapshots: taking, keeping, removing them, and sandboxes that go on from one."""
