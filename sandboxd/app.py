@@ -18,13 +18,15 @@ import structlog
 from cove.exception import InternalFailure
 from cove.types import NodeId, new_id
 from sandboxd import programs
-from sandboxd.assembly import INIT_PATH
+from sandboxd.assembly import INIT_PATH, TMP_PLACEHOLDER
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
 from sandboxd.host_assembly import Facilities, HostAssembly
 from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
 from sandboxd.layers import BlobClient, LayerCache
+from sandboxd.memory import MemoryCache
+from sandboxd.memory.machine import Machine
 from sandboxd.network import NetworkManager, host_nameservers
 from sandboxd.node import Capacity, Node
 from sandboxd.processes import SpoolSizes
@@ -82,7 +84,12 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
         life = group.create_task(node.run(started), name="node")
         await _first(started, life)
         async with serve(
-            node, gate, grpc_address=settings.grpc_address, http_address=settings.http_address, images=facilities.images
+            node,
+            gate,
+            grpc_address=settings.grpc_address,
+            http_address=settings.http_address,
+            images=facilities.images,
+            memory=facilities.memory,
         ) as bound:
             identity = await _identity(settings, facilities, node_id, bound)
             registration = Registration(
@@ -117,6 +124,9 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
     pool = await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes)
     layers = LayerCache(pool, blobs)
     await layers.sweep()
+    machine = Machine.this(runsc_version=await _runsc_version(settings.runsc_path), platform_=settings.runsc_platform)
+    memory = MemoryCache(pool, blobs, machine)
+    await memory.sweep()
     cgroups = Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes)
     for sandbox_id in cgroups.list_():
         cgroups.thaw(sandbox_id)  # frozen if the last daemon died in the middle of a snapshot; runsc would wait for its answer
@@ -129,6 +139,7 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
             tarball_dirs=settings.tarball_dirs or [settings.state_dir / "tarballs"],
             run_dir=settings.run_dir,
         ),
+        memory=memory,
         pool=pool,
         rootfs=RootfsMounts(settings.run_dir, instance=name),
         cgroups=cgroups,
@@ -156,8 +167,7 @@ def _guest_layer(settings: NodeSettings) -> Path:
     for mount_point in ("proc", "dev", "sys", "run", "run/cove", "tmp"):
         (fresh / mount_point).mkdir(exist_ok=True)
     (fresh / "tmp").chmod(0o1777)
-    # runsc mounts a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. The guest removes this.
-    (fresh / "tmp/.cove").touch()
+    (fresh / TMP_PLACEHOLDER.lstrip("/")).touch()
     fresh.rename(layer)
     return layer
 
@@ -188,7 +198,7 @@ async def _identity(settings: NodeSettings, facilities: Facilities, node_id: Nod
         grpc_address=settings.advertised_grpc_address or f"{grpc_host}:{bound.grpc_port}",
         http_url=settings.advertised_http_url or f"http://{http_host}:{bound.http_port}",
         version=metadata.version("cove-server"),
-        runsc_version=await _runsc_version(settings.runsc_path),
+        runsc_version=facilities.memory.machine.runsc_version,
         debian_pythons=facilities.images.pythons(),
     )
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from cove.types import SandboxId
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
+from sandboxd.memory.manifest import Manifest, SeenProcess
 from sandboxd.runtime import Container
 
 INIT_PATH: Final = "/.cove/init"
 """Where ``cove-init`` lies inside; a layer above the image brings it, so no image or snapshot can replace it."""
+
+
+TMP_PLACEHOLDER: Final = "/tmp/.cove"
+"""Of that layer, too: runsc would mount a tmpfs over an empty /tmp, whose files no snapshot of the file system would have. Guests remove
+it."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -24,6 +30,23 @@ class Made(msgspec.Struct, frozen=True):
     fifos: Fifos
     image_env: Mapping[str, str]
     image_id: str
+    state: Path | None = None
+    """What the daemon knew of the sandbox whose memory this one goes on from; see ``memory.state``."""
+    guest_layer: Path | None = None
+    """The lower directory with ``cove-init`` that is mounted."""
+
+
+class MemoryOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory snapshot to be taken."""
+
+    snapshot_id: str
+    layer_id: str
+    """What the sandbox's changes become, on top of the layers ``merge``."""
+    merge: Sequence[str]
+
+
+SaveState = Callable[[Path], Coroutine[Any, Any, tuple[SeenProcess, ...]]]
+"""Writes what the daemon knows of the sandbox into a directory that it makes, and tells what runs."""
 
 
 class Assembly(Protocol):
@@ -63,6 +86,13 @@ class Assembly(Protocol):
         """Make the sandbox's changes, on top of the layers ``merge``, a layer of this node. Idempotent.
 
         Returns: seconds that the sandbox stood still. Raises: ConflictError: it has ended. NotFoundError: one of ``merge``. OSError.
+        """
+        ...
+
+    async def take_memory(self, entry: Entry, order: MemoryOrder, save: SaveState) -> Manifest:
+        """Make the sandbox's memory a snapshot of this node, and its changes a layer, as they are at one moment. Idempotent.
+
+        Raises: ConflictError: it has ended. ResourceExhaustedError: no room. UnimplementedError: it cannot be kept. RuntimeFailed, OSError.
         """
         ...
 

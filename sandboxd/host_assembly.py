@@ -18,16 +18,21 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import UnimplementedError
+from cove.exception import ResourceExhaustedError, UnimplementedError
 from cove.types import SandboxId
 from policies.egress import Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
-from sandboxd.assembly import INIT_PATH, Made
+from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, SaveState
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
 from sandboxd.image_stack import ImageStacks, release_of
 from sandboxd.journal import Entry
-from sandboxd.naming import sandbox_ids
+from sandboxd.layers.cache import Stopped
+from sandboxd.memory import MemoryCache
+from sandboxd.memory.layout import GUEST, IMAGE, STATE
+from sandboxd.memory.manifest import Manifest
+from sandboxd.memory.taking import Moment
+from sandboxd.naming import hostname, sandbox_ids
 from sandboxd.network import NetworkManager, SandboxNetwork, resolv_conf
 from sandboxd.rootfs import RootfsMounts
 from sandboxd.runtime import Container, Runtime
@@ -45,6 +50,7 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
 
     runtime: Runtime
     images: ImageStacks
+    memory: MemoryCache
     pool: StoragePool
     rootfs: RootfsMounts
     cgroups: Cgroups
@@ -78,6 +84,7 @@ class HostAssembly:
     async def make(self, entry: Entry) -> Made:
         f, sandbox_id = self._f, entry.sandbox_id
         image = await f.images.ensure(entry.image)
+        memory = await f.memory.ensure(entry.restore) if entry.restore else None
         settings = await f.images.build_settings() if entry.build else None
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
@@ -88,7 +95,8 @@ class HostAssembly:
         for name in _SHARED:
             _like_in_image(name, image.lowers, identity / name)
         of_build = [settings.layer(release_of(entry.image))] if settings else []
-        rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, *of_build, f.guest_layer, *reversed(image.lowers)], upper)
+        guest_layer = memory / GUEST if memory else f.guest_layer
+        rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, *of_build, guest_layer, *reversed(image.lowers)], upper)
         fifos = Fifos(directory)
         fifos.make()
         fifos.open()
@@ -112,11 +120,12 @@ class HostAssembly:
         try:
             await f.runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
             self._loosen(entry)
-            await f.runtime.start(container)
+            await (f.runtime.restore(container, memory / IMAGE) if memory else f.runtime.start(container))
         except BaseException:
             fifos.close()
             raise
-        return Made(container, fifos, {**image.env, **(settings.env if settings else {})}, image.image_id)
+        env = {**image.env, **(settings.env if settings else {})}
+        return Made(container, fifos, env, image.image_id, memory / STATE if memory else None, guest_layer)
 
     def _first_cpus(self, visible: int) -> str:
         """A cpuset of ``visible`` cores to start on; starts move along the cores."""
@@ -167,10 +176,30 @@ class HostAssembly:
         return [self.directory(entry.sandbox_id) / "layer"]  # the guest's own files are nobody's changes
 
     async def take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str]) -> float:
+        return await self._take_layer(entry, layer_id, merge, lambda: self._frozen(entry.sandbox_id))
+
+    async def take_memory(self, entry: Entry, order: MemoryOrder, save: SaveState) -> Manifest:
+        f = self._f
+        async with f.memory.turn(order.snapshot_id):
+            if (known := f.memory.taken(order.snapshot_id)) is not None:
+                return known
+            _check_room(f, entry.sandbox_id)
+            await f.images.layers.remove(order.layer_id)  # of an attempt that ended before its memory was whole
+            async with f.memory.taking(order.snapshot_id) as work:
+                moment = Moment(f.runtime, entry.sandbox_id, work, save)
+                await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
+                await self._take_layer(entry, order.layer_id, order.merge, moment.stopped)
+                return await in_thread(moment.write_manifest, order, f.memory.machine)
+
+    def _guest_layer(self, entry: Entry) -> Path:
+        """What the sandbox has mounted: an earlier daemon's, or a snapshot's, may be another build."""
+        return Path(entry.guest_layer) if entry.guest_layer else self._f.guest_layer
+
+    async def _take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str], stopped: Stopped) -> float:
         images, sandbox_id = self._f.images, entry.sandbox_id
         settings = [(await images.build_settings()).layer(release_of(entry.image))] if entry.build else []
-        own = [*self.own_layers(entry), *settings, self._f.guest_layer]
-        return await images.layers.take(sandbox_id, layer_id, merge, own=own, stopped=lambda: self._frozen(sandbox_id))
+        own = [*self.own_layers(entry), *settings, self._guest_layer(entry)]
+        return await images.layers.take(sandbox_id, layer_id, merge, own=own, stopped=stopped)
 
     @contextlib.asynccontextmanager
     async def _frozen(self, sandbox_id: SandboxId) -> AsyncIterator[None]:
@@ -195,11 +224,6 @@ def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
     return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id)
 
 
-def hostname(sandbox_id: SandboxId) -> str:
-    """Host names are case-insensitive and must not look like more than a name."""
-    return sandbox_id.lower()
-
-
 def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameservers: Sequence[str]) -> Path:
     """The topmost lower directory: what tells this sandbox from others of its image."""
     etc = path / "etc"
@@ -213,6 +237,16 @@ def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameserver
     for file in etc.iterdir():
         file.chmod(0o644)
     return path
+
+
+def _check_room(f: Facilities, sandbox_id: SandboxId) -> None:
+    """Raises: ResourceExhaustedError: the sandbox's memory would fill the disk that all sandboxes write to."""
+    needed, free = f.cgroups.memory_bytes(sandbox_id), f.pool.free_bytes()
+    if needed > free:
+        raise ResourceExhaustedError(
+            f"The sandbox has {needed // 2**20} MiB of memory; the node has {free // 2**20} MiB of disk left.",
+            remedy="Delete snapshots, or add a disk.",
+        )
 
 
 def _like_in_image(name: str, lowers: Sequence[Path], ours: Path) -> None:

@@ -64,6 +64,15 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """Who processes run as that name nobody; empty: root."""
 
 
+class MemoryRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory snapshot; see ``MemoryRef`` of the wire contract."""
+
+    snapshot_id: str
+    digest: str = ""
+    diff_id: str = ""
+    size_bytes: int = 0
+
+
 class Entry(msgspec.Struct, kw_only=True):
     """sandbox.json. Times are Unix seconds, 0 = not yet."""
 
@@ -77,6 +86,10 @@ class Entry(msgspec.Struct, kw_only=True):
     idle_timeout_s: int
     resources: Resources
     image: Image
+    guest_layer: str = ""
+    """The lower directory with ``cove-init`` that it has mounted, once it is."""
+    restore: MemoryRef | None = None
+    """The memory that it goes on from; None: it boots."""
     build: bool = False
     """A step of an image build, which finds the machine's package settings."""
     network: EgressPolicy
@@ -180,6 +193,18 @@ class SandboxDirectory:
                 with contextlib.suppress(msgspec.DecodeError):
                     lines.append(msgspec.json.decode(line, type=ExecStarted | ExecEnded))
         return lines
+
+    def copy_processes(self, target: Path) -> None:
+        """Copy records and output of all processes into ``target``. Blocking. Raises: OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(self.path / "execs.log", target / "execs.log")
+        shutil.copytree(self.output, target / "output")
+
+    def take_processes(self, source: Path) -> None:
+        """Undo :meth:`copy_processes` into a sandbox that has no processes yet. Blocking. Raises: OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(source / "execs.log", self.path / "execs.log")
+        shutil.copytree(source / "output", self.output, dirs_exist_ok=True)
 
     def close(self) -> None:
         if self._execs_fd >= 0:

@@ -58,3 +58,8 @@ def check_sandbox_id(text: str) -> SandboxId:
 def sandbox_ids(names: Iterable[str]) -> frozenset[SandboxId]:
     """The sandbox ids among ``names``; whatever else lies in a directory is not ours to touch."""
     return frozenset(SandboxId(name) for name in names if is_sandbox_id(name))
+
+
+def hostname(sandbox_id: SandboxId) -> str:
+    """What a sandbox calls itself: host names are case-insensitive and must not look like more than a name."""
+    return sandbox_id.lower()

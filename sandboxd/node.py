@@ -14,13 +14,15 @@ import structlog
 from cove.exception import AlreadyExistsError, Error, NotFoundError, ResourceExhaustedError
 from cove.types import SandboxId, TaskId
 from policies.egress import EgressPolicy
-from sandboxd.assembly import Assembly
+from sandboxd.assembly import Assembly, MemoryOrder
 from sandboxd.channel.messages import Op
-from sandboxd.journal import Entry, Image, Journal, Resources, SandboxDirectory, boot_id
+from sandboxd.journal import Entry, Image, Journal, MemoryRef, Resources, SandboxDirectory, boot_id
 from sandboxd.lifecycle import State
+from sandboxd.memory.manifest import Manifest
 from sandboxd.processes import SpoolSizes
 from sandboxd.runtime import Runtime
 from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
+from snapshots.backends.threads import to_its_end
 
 log = structlog.get_logger()
 
@@ -49,6 +51,7 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: int
     resources: Resources
     image: Image
+    restore: MemoryRef | None = None
     build: bool = False
     network: EgressPolicy
     pty: bool
@@ -138,6 +141,7 @@ class Node:
             resources=request.resources,
             image=request.image,
             build=request.build,
+            restore=request.restore,
             network=request.network,
             pty=request.pty,
             verbose=request.verbose,
@@ -208,6 +212,19 @@ class Node:
         with sandbox.activity():
             await guest.call(Op.SYNC)
             return await self._assembly.take_layer(sandbox.entry, layer_id, merge)
+
+    async def take_memory(self, sandbox_id: str, order: MemoryOrder) -> Manifest:
+        """Make a running sandbox's memory a snapshot, and its changes a layer, of this node. Idempotent by ``order.snapshot_id``.
+
+        Once begun it goes to its end: a sandbox must not be left standing.
+
+        Raises: NotFoundError, ConflictError: it has ended. InvalidError: an id. ResourceExhaustedError: no room.
+        """
+        sandbox = self.get(sandbox_id)
+        guest = await sandbox.guest()
+        with sandbox.activity():
+            await guest.call(Op.SYNC)
+            return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox.save_state))
 
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""

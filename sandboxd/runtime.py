@@ -79,6 +79,19 @@ class Runtime(Protocol):
         """Undo :meth:`pause`. Raises: RuntimeFailed: it is not paused."""
         ...
 
+    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
+        """Write the memory of a paused container into ``directory``, which is made; it stays paused.
+
+        Raises:
+            ConflictError: something in there cannot be kept. RuntimeFailed. Nothing of use is in ``directory`` then.
+            UnimplementedError: this runtime cannot.
+        """
+        ...
+
+    async def restore(self, container: Container, directory: Path) -> None:
+        """In the place of :meth:`start`: let a created container go on from memory. Raises: as :meth:`checkpoint`."""
+        ...
+
     async def delete(self, sandbox_id: SandboxId) -> None:
         """Kill what runs and free everything of the container. Idempotent; also for half-made containers."""
         ...

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,11 +16,13 @@ import structlog
 from cove.exception import ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
 from cove.types import EXIT_TERMINATED, MAIN_EXEC_ID, EndReason, SandboxId
 from sandboxd.api_socket import serve_plain_sandbox
-from sandboxd.assembly import Assembly
+from sandboxd.assembly import TMP_PLACEHOLDER, Assembly
 from sandboxd.channel.client import Guest
+from sandboxd.channel.fields import Writer
 from sandboxd.channel.frames import MARKER_BYTES
 from sandboxd.channel.link import Fifos
-from sandboxd.channel.messages import ProcessFlag, ProcessRequest
+from sandboxd.channel.messages import Op, ProcessFlag, ProcessRequest
+from sandboxd.channel.streams import GuestError
 from sandboxd.environment import process_environment, sandbox_environment
 from sandboxd.journal import Entry, SandboxDirectory, boot_id
 from sandboxd.lifecycle import (
@@ -39,9 +42,13 @@ from sandboxd.lifecycle import (
     TerminateAsked,
     step,
 )
+from sandboxd.memory.manifest import SeenProcess, program_of
+from sandboxd.memory.state import Private, load_state, save_state
+from sandboxd.naming import hostname
 from sandboxd.processes import Process, ProcessTable, SpoolSizes
 from sandboxd.runtime import ContainerStatus, Runtime
 from sandboxd.spool import Spool
+from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
 
@@ -285,9 +292,11 @@ class Sandbox:
     async def _make(self) -> None:
         made = await self._outside.assembly.make(self.entry)
         self._fifos = made.fifos
+        self.entry.guest_layer = str(made.guest_layer or "")
         self._spawn(self._watch_death())
+        private = await self._remember(made.state) if made.state else None
         self._env = sandbox_environment(
-            made.image_env,
+            private.env if private else made.image_env,
             self._env,
             sandbox_id=self.sandbox_id,
             task_id=self.entry.task_id,
@@ -297,9 +306,41 @@ class Sandbox:
         self._directory.save_env(self._env)
         guest = self._talk(made.fifos)
         async with asyncio.timeout(GUEST_ANSWER_S):
-            await guest.start()
-        if self.entry.command:
+            if private is None:
+                await guest.start()
+            else:
+                await self._wake(guest)
+        if self.entry.command and private is None:
             await self.processes.start(guest, self._main_request(), "main")
+
+    async def _remember(self, state: Path) -> Private:
+        """Take over what belongs to the memory that this sandbox goes on from. Raises: DataLossError, OSError."""
+        private = await in_thread(load_state, state, self._directory)
+        entry = self.entry
+        entry.guest_marker, entry.command, entry.pty, entry.workdir = private.guest_marker, private.command, private.pty, private.workdir
+        self.processes.load()
+        return private
+
+    async def _wake(self, guest: Guest) -> None:
+        """Greet a guest that was frozen as another sandbox's."""
+        self.processes.adopt(guest, await guest.reset())
+        await guest.call(Op.SET_HOSTNAME, Writer().text(hostname(self.sandbox_id)))
+        with contextlib.suppress(GuestError):  # a guest that boots does this itself; see its main
+            await guest.call(Op.REMOVE, Writer().text(TMP_PLACEHOLDER).u8(0))
+
+    async def save_state(self, target: Path) -> tuple[SeenProcess, ...]:
+        """Write what the daemon knows of the sandbox into ``target``, which is made; its processes stand still.
+
+        Returns: what runs. Raises: ConflictError: it has ended. OSError.
+        """
+        guest = await self.guest()
+        with guest.held():
+            await in_thread(save_state, self._directory, target, self.entry, self._env)
+            live = [process for process in self.processes if process.live]
+        return tuple(
+            SeenProcess(exec_id=process.exec_id, pid=process.pid, pty=process.started.pty, program=program_of(process.started.argv))
+            for process in live
+        )
 
     def _main_request(self) -> ProcessRequest:
         entry = self.entry
@@ -334,6 +375,9 @@ class Sandbox:
             return
         rebooted = self.entry.boot_id != boot_id()
         status = None if rebooted else await self._outside.runtime.status(self.sandbox_id)
+        if status is ContainerStatus.PAUSED:  # the last daemon died in the middle of a snapshot
+            await self._outside.runtime.resume(self.sandbox_id)
+            status = ContainerStatus.RUNNING
         if self.state is State.PENDING or status is not ContainerStatus.RUNNING:
             what = "while the sandbox was being started" if self.state is State.PENDING else "and the sandbox did not survive it"
             oom = self._outside.oom_kills(self.sandbox_id) > 0

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from cove.wire import data_pb2_grpc, node_pb2_grpc
 from sandboxd.image_stack import ImageStacks
+from sandboxd.memory import MemoryCache
 from sandboxd.node import Node
 from sandboxd.service.auth import Gate
 from sandboxd.service.data_plane import DataPlaneService
@@ -42,13 +43,21 @@ class Bound(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def serve(node: Node, gate: Gate, *, grpc_address: str, http_address: str, images: ImageStacks | None = None) -> AsyncIterator[Bound]:
+async def serve(
+    node: Node,
+    gate: Gate,
+    *,
+    grpc_address: str,
+    http_address: str,
+    images: ImageStacks | None = None,
+    memory: MemoryCache | None = None,
+) -> AsyncIterator[Bound]:
     """Serve while the block runs. Port 0 lets the kernel choose.
 
     Raises: OSError: an address cannot be bound.
     """
     server = grpc.aio.server(options=GRPC_OPTIONS)
-    node_pb2_grpc.add_NodeServicer_to_server(NodeService(node, gate, images), server)  # type: ignore[no-untyped-call]  # generated
+    node_pb2_grpc.add_NodeServicer_to_server(NodeService(node, gate, images, memory), server)  # type: ignore[no-untyped-call]  # generated
     data_pb2_grpc.add_DataPlaneServicer_to_server(DataPlaneService(node, gate), server)  # type: ignore[no-untyped-call]  # generated
     grpc_port = _bind(server, grpc_address)
     runner = web.AppRunner(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, Protocol
 
@@ -85,6 +86,10 @@ class Guest:
         future = self._pings.setdefault(token, asyncio.get_running_loop().create_future())
         self._link.write(self._session.ping(token))
         return await future
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """For the block nothing that the guest says is taken note of; it is afterwards."""
+        return self._link.held()
 
     def close(self) -> None:
         """Stop talking; every waiting call fails with :class:`StreamCut`. Idempotent."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -87,6 +88,16 @@ class Link:
         self._unwritten_bytes += len(data)
         if not self._waiting_for_room:
             self._on_writable()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is received during the block; what comes waits in the FIFO."""
+        self._loop.remove_reader(self._fifos.from_guest)
+        try:
+            yield
+        finally:
+            if not self._closed:
+                self._loop.add_reader(self._fifos.from_guest, self._on_readable)
 
     def replace_unwritten(self, data: bytes) -> None:
         """Drop what is still queued and write ``data`` instead (a reset)."""

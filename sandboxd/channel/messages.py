@@ -32,6 +32,7 @@ class Op(IntEnum):
     CHMOD = 12
     SYMLINK = 13
     SYNC = 15
+    SET_HOSTNAME = 16
 
 
 class Scope(IntEnum):

@@ -10,24 +10,21 @@ import asyncio
 import contextlib
 import itertools
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from cove.exception import ConflictError, InvalidError, NotFoundError
 from cove.types import SandboxId, is_id
 from cove.wire.image_pb2 import LayerRef
-from sandboxd.kernel import sync_filesystem
 from sandboxd.layers.blobs import BlobClient
 from sandboxd.layers.own_files import remove_own_files
+from sandboxd.layers.trees import Stored, Trees
 from sandboxd.storage_pool import StoragePool
 from snapshots.backends.threads import in_thread
-from snapshots.digest import Digest, parse_digest
-from snapshots.layers.archives import pack_layer, unpack_archive
+from snapshots.digest import parse_digest
+from snapshots.layers.archives import unpack_archive
 from snapshots.layers.diff import Change, diff_layers
 from snapshots.layers.flatten import flatten_layers
 from snapshots.layers.limits import OWN, Expected, Limits
@@ -38,33 +35,21 @@ Stopped = Callable[[], AbstractAsyncContextManager[None]]
 """Gives a block during which nothing in the sandbox runs."""
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    """``<layer id>.json``: the layer's archive in the store."""
-
-    digest: Digest
-    diff_id: Digest
-    size_bytes: int
-
-
 class LayerCache:
     """Layers by id. Calls for one layer take turns."""
 
     def __init__(self, pool: StoragePool, blobs: BlobClient) -> None:
         self._pool = pool
         self._blobs = blobs
-        self._directory = pool.layers
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._trees = Trees(pool.layers, "ly", pool, blobs)
 
     async def sweep(self) -> None:
         """Remove what a daemon that died left unfinished; before anything else."""
-        for path in self._directory.iterdir():
-            layer_id = path.name.removesuffix(".json")
-            if not (is_id(layer_id, "ly") and self._place(layer_id).is_dir()):
-                await self._pool.remove_tree(path)
+        await self._trees.sweep()
 
     def list_(self) -> list[str]:
         """Ids of the layers that are here."""
-        return sorted(path.name for path in self._directory.iterdir() if is_id(path.name, "ly"))
+        return self._trees.list_()
 
     async def ensure(self, layer: LayerRef, *, below: Path | None = None) -> Path:
         """The directory to mount, fetched from the store first if need be.
@@ -74,10 +59,10 @@ class LayerCache:
                  ResourceExhaustedError: the disk is full.
         """
         layer_id = check_layer_id(layer.layer_id)
-        async with self._turn(layer_id):
-            if not self._place(layer_id).is_dir():
+        async with self._trees.turn(layer_id):
+            if not self._trees.place(layer_id).is_dir():
                 await self._fetch(layer, below)
-        return self._place(layer_id) / "upper"
+        return self._trees.place(layer_id) / "upper"
 
     async def take(self, sandbox_id: SandboxId, layer_id: str, merge: Sequence[str], *, own: Sequence[Path], stopped: Stopped) -> float:
         """Make the sandbox's changes, on top of the layers ``merge``, the layer ``layer_id``; if it exists, leave it as it is.
@@ -88,14 +73,14 @@ class LayerCache:
         Returns: seconds that the sandbox was stopped.
         Raises:  NotFoundError: one of ``merge``, or the sandbox's files. OSError.
         """
-        place = self._place(check_layer_id(layer_id))
+        place = self._trees.place(check_layer_id(layer_id))
         below = [self._upper(check_layer_id(one)) for one in merge]
-        async with self._turn(layer_id):
+        async with self._trees.turn(layer_id):
             if place.is_dir():
                 return 0.0
-            async with self._work(layer_id, "flush") as flush:
+            async with self._trees.work(layer_id, "flush") as flush:
                 await self._copy(sandbox_id, flush)
-            async with self._work(layer_id, "taken") as taken:
+            async with self._trees.work(layer_id, "taken") as taken:
                 async with stopped():
                     began = time.monotonic()
                     await self._copy(sandbox_id, taken)
@@ -114,24 +99,20 @@ class LayerCache:
         Returns: ``layer`` with digests and size. Raises: NotFoundError: not here. ResourceExhaustedError, ConnectionError.
         """
         name = layer.layer_id or f"base-{layer.base.replace('/', '-')}"
-        async with self._turn(name):
-            stored = self._stored(name) if directory is None else None
+        async with self._trees.turn(name):
+            stored = self._trees.stored(name) if directory is None else None
             if stored is None:
-                stored = await self._bring(name, directory or self._upper(check_layer_id(name)))
+                stored = await self._trees.bring(name, directory or self._upper(check_layer_id(name)))
                 if directory is None:
-                    _write(self._record(name), stored)
+                    self._trees.note_stored(name, stored)
         return LayerRef(
             layer_id=layer.layer_id, base=layer.base, digest=stored.digest, diff_id=stored.diff_id, size_bytes=stored.size_bytes
         )
 
     async def remove(self, layer_id: str) -> None:
         """Forget a layer that nothing uses. Idempotent."""
-        async with self._turn(check_layer_id(layer_id)):
-            self._record(layer_id).unlink(missing_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                # Renamed first: half a layer must never look like one.
-                gone = self._place(layer_id).rename(self._directory / f"{layer_id}.gone")
-                await self._pool.remove_tree(gone)
+        async with self._trees.turn(check_layer_id(layer_id)):
+            await self._trees.remove(layer_id)
 
     async def diff(self, old: Sequence[Path], new: Sequence[Path]) -> AsyncIterator[list[Change]]:
         """What differs between two stacks of directories, the lowest first, in batches sorted by path."""
@@ -142,7 +123,7 @@ class LayerCache:
     @contextlib.asynccontextmanager
     async def copied(self, sandbox_id: SandboxId, name: str) -> AsyncIterator[Path]:
         """The sandbox's changes as they are now, for the block. ``name``: no other copy may have it at the time."""
-        async with self._work(name, "copy") as copy:
+        async with self._trees.work(name, "copy") as copy:
             await self._copy(sandbox_id, copy)
             yield copy / "upper"
 
@@ -154,29 +135,18 @@ class LayerCache:
             )
         digest, diff_id = parse_digest(layer.digest), parse_digest(layer.diff_id)
         expect = Expected(digest=digest, diff_id=diff_id, size_bytes=layer.size_bytes)
-        async with self._work(layer.layer_id, "partial") as work:
+        async with self._trees.work(layer.layer_id, "partial") as work:
             upper = await self._pool.create_tree(work, after=below.parent if below else None)
             limits = Limits() if layer.foreign else OWN
             await unpack_archive(self._blobs.fetch(digest), upper, expect=expect, limits=limits, devices=not layer.foreign)
-            _write(self._record(layer.layer_id), _Stored(digest, diff_id, layer.size_bytes))
-            await self._publish(work, layer.layer_id)
+            self._trees.note_stored(layer.layer_id, Stored(digest, diff_id, layer.size_bytes))
+            await self._trees.publish(work, layer.layer_id)
 
     async def _merge(self, layer_id: str, layers: Sequence[Path], *, after: Path) -> None:
-        async with self._work(layer_id, "merged") as work:
+        async with self._trees.work(layer_id, "merged") as work:
             upper = await self._pool.create_tree(work, after=after)
             await in_thread(flatten_layers, layers, upper)
-            await self._publish(work, layer_id)
-
-    async def _publish(self, work: Path, layer_id: str) -> None:
-        """Give a finished layer its name, its files on disk before: one that is there after a power cut is whole."""
-        await in_thread(sync_filesystem, work)
-        work.rename(self._place(layer_id))
-
-    async def _bring(self, name: str, directory: Path) -> _Stored:
-        async with self._work(name, "pack") as archive:
-            packed = await pack_layer(directory, archive)
-            await self._blobs.bring(packed.digest, archive)
-        return _Stored(packed.digest, packed.diff_id, packed.size_bytes)
+            await self._trees.publish(work, layer_id)
 
     async def _copy(self, sandbox_id: SandboxId, target: Path) -> None:
         try:
@@ -186,38 +156,11 @@ class LayerCache:
                 "The sandbox has ended.", code="sandbox_ended", remedy="Snapshots are taken of running sandboxes."
             ) from error
 
-    @contextlib.asynccontextmanager
-    async def _work(self, name: str, suffix: str) -> AsyncIterator[Path]:
-        """A name for the block; whatever then has it is removed."""
-        path = self._directory / f"{name}.{suffix}"
-        await self._pool.remove_tree(path)
-        try:
-            yield path
-        finally:
-            await self._pool.remove_tree(path)  # to its end, also where this is cancelled
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, name: str) -> AsyncIterator[None]:
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            yield
-
     def _upper(self, layer_id: str) -> Path:
-        upper = self._place(layer_id) / "upper"
+        upper = self._trees.place(layer_id) / "upper"
         if not upper.is_dir():
             raise NotFoundError(f"The layer {layer_id} is not on this node.")
         return upper
-
-    def _stored(self, layer_id: str) -> _Stored | None:
-        try:
-            return msgspec.json.decode(self._record(layer_id).read_bytes(), type=_Stored)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return None
-
-    def _place(self, layer_id: str) -> Path:
-        return self._directory / layer_id
-
-    def _record(self, layer_id: str) -> Path:
-        return self._directory / f"{layer_id}.json"
 
 
 def check_layer_id(text: str) -> str:
@@ -229,9 +172,3 @@ def check_layer_id(text: str) -> str:
 
 def _some(changes: Iterator[Change]) -> list[Change]:
     return list(itertools.islice(changes, CHANGES_AT_ONCE))
-
-
-def _write(path: Path, stored: _Stored) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(msgspec.json.encode(stored))
-    fresh.replace(path)

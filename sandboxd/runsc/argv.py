@@ -23,6 +23,7 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
         """A whole runsc command line.
 
         ``--overlay2=none``: writes go to the host's overlay, where quotas and snapshots are. ``--net-raw=false``: no crafted packets.
+        ``--net-disconnect-ok``: connections to the outside are reset when memory is written; without it that fails where there is one.
         ``--host-uds=none --host-fifo=none``: no host socket or pipe is reachable through the file system (runsc's defaults, pinned here).
         """
         options = [
@@ -32,6 +33,7 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
             f"--network={'sandbox' if network else 'none'}",
             "--overlay2=none",
             "--net-raw=false",
+            "--net-disconnect-ok=true",
             "--host-uds=none",
             "--host-fifo=none",
         ]
@@ -46,6 +48,15 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def start(self, sandbox_id: str, bundle: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
         return [*prefix, *self.command("start", sandbox_id, network=network, log=bundle / "runsc.log")]
+
+    def checkpoint(self, sandbox_id: str, directory: Path) -> list[str]:
+        """Pages as they are, so that writing is a copy and reading can be one; what is zero is left out."""
+        options = ["--leave-running", "--compression=none", "--exclude-committed-zero-pages", f"--image-path={directory}"]
+        return self.simple("checkpoint", *options, sandbox_id)
+
+    def restore(self, sandbox_id: str, bundle: Path, directory: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
+        arguments = ["--detach", f"--image-path={directory}", f"--bundle={bundle}", sandbox_id]
+        return [*prefix, *self.command("restore", *arguments, network=network, log=bundle / "runsc.log")]
 
     def simple(self, verb: str, *arguments: str) -> list[str]:
         """A command on an existing container; runsc takes the network mode from its saved state."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
 
-from sandboxd.runtime import ContainerStatus
+from cove.exception import ConflictError, Error
+from sandboxd.runtime import ContainerStatus, RuntimeFailed
 
 MAX_FAILURE_TEXT: Final = 800
+MAX_NAME: Final = 200
+_DELETED: Final = re.compile(rb'gofer\.dentry\("([^"\n]*)"\)\.beforeSave: deleted')
+_STACK: Final = b"\ngoroutine "
+"""What comes after it is for gVisor's developers."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -33,6 +39,17 @@ def parse_state(output: bytes) -> State:
 def parse_list(output: bytes) -> list[str]:
     """Ids from ``runsc list --quiet``."""
     return output.decode("ascii", "replace").split()
+
+
+def checkpoint_failure(stderr: bytes) -> Error:
+    """Why memory was not written: something that no memory image can hold, or a failure of ours."""
+    if (found := _DELETED.search(stderr)) is not None:
+        name = found[1].decode("utf-8", "replace")[:MAX_NAME]
+        return ConflictError(
+            f"A program has the file /{name} open, which was deleted: memory that refers to it could not be restored.",
+            remedy="Close it, or keep such files in /dev/shm, which is memory; then take the snapshot again.",
+        )
+    return RuntimeFailed(f"runsc checkpoint failed: {failure_text(b'', stderr.partition(_STACK)[0])}")
 
 
 def failure_text(log: bytes, stderr: bytes) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from cove.types import SandboxId
 from sandboxd import programs
 from sandboxd.runsc.argv import PID_FILE, RunscOptions
-from sandboxd.runsc.parse import State, failure_text, parse_list, parse_state
+from sandboxd.runsc.parse import State, checkpoint_failure, failure_text, parse_list, parse_state
 from sandboxd.runsc.spec import build_spec
 from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
 
@@ -44,6 +44,11 @@ class RunscRuntime:
         argv = self._options.start(container.sandbox_id, bundle, network=network, prefix=container.start_prefix)
         await self._run(argv, "start", bundle)
 
+    async def restore(self, container: Container, directory: Path) -> None:
+        bundle, network = container.directory, container.netns is not None
+        argv = self._options.restore(container.sandbox_id, bundle, directory, network=network, prefix=container.start_prefix)
+        await self._run(argv, "restore", bundle)
+
     async def status(self, sandbox_id: SandboxId) -> ContainerStatus | None:
         state = await self._state(sandbox_id)
         return state.status if state else None
@@ -62,6 +67,12 @@ class RunscRuntime:
 
     async def resume(self, sandbox_id: SandboxId) -> None:
         await self._simple("resume", sandbox_id)
+
+    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
+        directory.mkdir(mode=0o700)
+        finished = await self._capture(self._options.checkpoint(sandbox_id, directory))
+        if finished.code != 0:
+            raise checkpoint_failure(finished.stderr)
 
     async def delete(self, sandbox_id: SandboxId) -> None:
         pidfd = self._sentries.pop(sandbox_id, None)

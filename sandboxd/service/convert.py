@@ -8,15 +8,16 @@ from typing import Final
 
 from cove.exception import InvalidError
 from cove.types import EndReason, SandboxId, TaskId, is_id
-from cove.wire import common_pb2, data_pb2, image_pb2, node_pb2
-from policies.egress import policy_from_wire
+from cove.wire import common_pb2, data_pb2, image_pb2, node_pb2, snapshot_pb2
+from policies.egress import policy_from_wire, policy_to_wire
 from policies.specs import check_command, check_env
 from sandboxd.channel.messages import Entry as DirectoryEntry
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest, Stat, WatchEvent
 from sandboxd.environment import process_environment
-from sandboxd.journal import Image, Layer, Resources
+from sandboxd.journal import Entry, Image, Layer, MemoryRef, Resources
 from sandboxd.layers import check_layer_id
 from sandboxd.lifecycle import State
+from sandboxd.memory.cache import check_snapshot_id
 from sandboxd.node import CreateRequest
 from sandboxd.processes import Process, ProcessState
 from sandboxd.sandbox import Sandbox
@@ -94,6 +95,7 @@ def create_request(message: node_pb2.NodeCreateRequest) -> CreateRequest:
         ),
         image=_image(message),
         build=message.build,
+        restore=memory_of(message.restore) if message.HasField("restore") else None,
         network=policy_from_wire(spec.network),
         pty=spec.pty,
         verbose=spec.verbose,
@@ -120,6 +122,34 @@ def image_of(manifest: image_pb2.ImageManifest) -> Image:
         layers=tuple(layer_of(layer, lowest=index == 0) for index, layer in enumerate(manifest.layers)),
         env=dict(manifest.config.env),
         user=manifest.config.user,
+    )
+
+
+def memory_of(message: snapshot_pb2.MemoryRef) -> MemoryRef:
+    """Raises: InvalidError: the id."""
+    return MemoryRef(
+        snapshot_id=check_snapshot_id(message.snapshot_id), digest=message.digest, diff_id=message.diff_id, size_bytes=message.size_bytes
+    )
+
+
+def spec_of(entry: Entry) -> common_pb2.SandboxSpec:
+    """What a sandbox was created with, but for its command and its environment: those go with its memory."""
+    resources = entry.resources
+    return common_pb2.SandboxSpec(
+        workdir=entry.workdir,
+        timeout_s=entry.timeout_s,
+        idle_timeout_s=entry.idle_timeout_s,
+        resources=common_pb2.Resources(
+            cpu_request_millis=resources.cpu_request_millis,
+            cpu_limit_millis=resources.cpu_limit_millis,
+            memory_request_bytes=resources.memory_request_bytes,
+            memory_limit_bytes=resources.memory_limit_bytes,
+            disk_limit_bytes=resources.disk_limit_bytes,
+            max_tasks=resources.max_tasks,
+        ),
+        network=policy_to_wire(entry.network),
+        pty=entry.pty,
+        verbose=entry.verbose,
     )
 
 

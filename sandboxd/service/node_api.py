@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from cove.wire import common_pb2, node_pb2, node_pb2_grpc
+from sandboxd.image_stack import ImageStacks
+from sandboxd.memory import MemoryCache
+from sandboxd.node import Node
+from sandboxd.service.auth import Gate
 from sandboxd.service.convert import create_request, sandbox_status
 from sandboxd.service.edge import Context, authorization, unary
 from sandboxd.service.layer_api import LayerApi
+from sandboxd.service.memory_api import MemoryApi
 
 
-class NodeService(LayerApi, node_pb2_grpc.NodeServicer):
-    """cove.v1.Node."""
+class NodeService(LayerApi, MemoryApi, node_pb2_grpc.NodeServicer):
+    """cove.v1.Node. A simulated node has neither ``images`` nor ``memory``."""
+
+    def __init__(self, node: Node, gate: Gate, images: ImageStacks | None, memory: MemoryCache | None) -> None:
+        LayerApi.__init__(self, node, gate, images)
+        MemoryApi.__init__(self, node, gate, memory)
 
     @unary
     async def Create(self, request: node_pb2.NodeCreateRequest, context: Context) -> node_pb2.NodeCreateResponse:

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cove.exception import NotFoundError
+from cove.exception import NotFoundError, UnimplementedError
 from cove.types import SandboxId
-from sandboxd.assembly import INIT_PATH, Made
+from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, SaveState
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
+from sandboxd.memory.manifest import Manifest
 from sandboxd.runtime import Container
 from sandboxd.sim.runtime import SimMachine, SimRuntime
 
@@ -75,6 +76,9 @@ class SimAssembly:
     async def take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str]) -> float:
         """There are no files to keep."""
         return 0.0
+
+    async def take_memory(self, entry: Entry, order: MemoryOrder, save: SaveState) -> Manifest:
+        raise UnimplementedError("Simulated sandboxes have no memory that could be kept.", remedy="Use a node with runsc.")
 
     async def owners(self) -> frozenset[SandboxId]:
         return await self.runtime.list_() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}

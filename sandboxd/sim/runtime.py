@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import msgspec
 
+from cove.exception import UnimplementedError
 from cove.types import SandboxId
 from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
 from sandboxd.sim.guest import SimGuest
@@ -76,6 +78,12 @@ class SimRuntime:
         assert container.guest is not None
         container.guest.resume()
 
+    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
+        raise _no_memory()
+
+    async def restore(self, container: Container, directory: Path) -> None:
+        raise _no_memory()
+
     async def delete(self, sandbox_id: SandboxId) -> None:
         await self._machine.kill(sandbox_id)
         self._machine.containers.pop(sandbox_id, None)
@@ -88,3 +96,7 @@ class SimRuntime:
         if container is None or container.status is not status:
             raise RuntimeFailed(f"container {sandbox_id} is {container.status if container else 'unknown'}, not {status}")
         return container
+
+
+def _no_memory() -> UnimplementedError:
+    return UnimplementedError("Simulated sandboxes have no memory that could be kept.", remedy="Use a node with runsc.")

@@ -48,6 +48,9 @@ class StoragePool:
         self.layers = path / "layers"
         """Layers of images, on the file system that can copy an upper in no time; ``sandboxd.layers`` owns what is in it."""
         self.layers.mkdir(mode=0o700, exist_ok=True)
+        self.memory = path / "memory"
+        """Memory snapshots; ``sandboxd.memory`` owns what is in it."""
+        self.memory.mkdir(mode=0o700, exist_ok=True)
         with self._directory() as fd:
             self._filesystem = filesystem.filesystem_id(fd, path)
             filesystem.ensure_quota(fd, self._filesystem, simple=file is not None)

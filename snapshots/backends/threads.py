@@ -1,10 +1,10 @@
-"""Blocking calls off the event loop."""
+"""Blocking calls off the event loop, and what must be done to its end."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
@@ -18,7 +18,12 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     Unlike ``asyncio.to_thread``, a cancelled call ends only when the thread is done: whoever closes the file next must not do it under a
     thread that still writes, into a descriptor that by then may be another file's.
     """
-    future = asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
+    return await to_its_end(asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs)))
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """What ``work`` gives. A cancellation takes effect when it is done, for what must not be left half-way."""
+    future = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -45,4 +50,5 @@ async def _finish(future: asyncio.Future[T]) -> None:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             continue
-    future.exception()
+    if not future.cancelled():
+        future.exception()

@@ -16,6 +16,7 @@ EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 LAST_LINES: Final = {
     "quickstart.py": "terminated, return code 137",
     "branching.py": "changed: ['changed /root/program.py']",
+    "forking.py": "goes on: 100000",
 }
 
 

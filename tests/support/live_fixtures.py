@@ -46,6 +46,11 @@ class Sandboxes:
         self._made.append(sandbox)
         return sandbox
 
+    def keep(self, sandbox: cove.Sandbox) -> cove.Sandbox:
+        """One that was made otherwise: end it, too."""
+        self._made.append(sandbox)
+        return sandbox
+
     def end(self) -> None:
         """Terminate all, and return when nothing is left of them."""
         for sandbox in self._made:

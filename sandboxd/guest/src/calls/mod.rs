@@ -12,6 +12,7 @@ use crate::paths::absolute;
 use crate::stream::Stream;
 use crate::sys::errno::EINVAL;
 use crate::sys::file::{self, Stat};
+use crate::sys::host;
 use handles::Handles;
 
 /// A call's answer: already queued, or still to come from a job.
@@ -65,6 +66,7 @@ fn answer(stream: u32, payload: &[u8], handles: &mut Handles, status: &Status, o
         13 => names::symlink(stream, &mut reader, out),
         14 => status.tell(stream, &reader, out),
         15 => sync_all(stream, &reader, out),
+        16 => set_hostname(stream, &mut reader, out),
         _ => Err(Failure::new(EINVAL, format!("no operation {operation}"))),
     }
 }
@@ -73,6 +75,15 @@ fn answer(stream: u32, payload: &[u8], handles: &mut Handles, status: &Status, o
 fn sync_all(stream: u32, reader: &Reader<'_>, out: &mut Output) -> Answer {
     reader.end()?;
     file::sync_all();
+    out.reply(stream, |_| ());
+    Ok(None)
+}
+
+/// A restored guest is another host than the one that was frozen.
+fn set_hostname(stream: u32, reader: &mut Reader<'_>, out: &mut Output) -> Answer {
+    let name = reader.str()?;
+    reader.end()?;
+    host::set_name(name).map_err(|error| Failure::of("hostname", &error))?;
     out.reply(stream, |_| ());
     Ok(None)
 }

@@ -253,6 +253,7 @@ extern "C" {
     pub fn openat(directory: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn mkdirat(directory: c_int, path: *const c_char, mode: c_uint) -> c_int;
     pub fn sync();
+    pub fn sethostname(name: *const c_char, length: usize) -> c_int;
     pub fn unlinkat(directory: c_int, path: *const c_char, flags: c_int) -> c_int;
     pub fn symlinkat(target: *const c_char, directory: c_int, path: *const c_char) -> c_int;
     pub fn linkat(from: c_int, path: *const c_char, to: c_int, new_path: *const c_char, flags: c_int) -> c_int;

@@ -6,6 +6,7 @@ pub mod errno;
 pub mod fd;
 pub mod ffi;
 pub mod file;
+pub mod host;
 pub mod inotify;
 pub mod poll;
 pub mod process;

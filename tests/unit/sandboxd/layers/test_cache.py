@@ -12,47 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from cove.exception import ConflictError, ConnectionError, DataLossError, Error, InvalidError, NotFoundError
+from cove.exception import ConflictError, ConnectionError, DataLossError, InvalidError, NotFoundError
 from cove.types import SandboxId, new_id
 from cove.wire.image_pb2 import LayerRef
 from sandboxd.layers import LayerCache, cache
-from sandboxd.layers.blobs import BlobClient
 from sandboxd.storage_pool import StoragePool, Upper
 from snapshots.digest import Digest
+from tests.support.memory_blobs import MemoryBlobs
 
 pytestmark = pytest.mark.needs_root
 
 MIB = 2**20
-
-
-class Blobs(BlobClient):
-    """A store in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.content: dict[Digest, bytes] = {}
-        self.fetches = 0
-        self.broken: Error | None = None
-        """Raised in the middle of every transfer."""
-        self.gate = asyncio.Event()
-        """Fetches stop in the middle until it is set."""
-        self.gate.set()
-        self.waiting = asyncio.Event()
-
-    async def fetch(self, digest: Digest) -> AsyncIterator[bytes]:
-        self.fetches += 1
-        content = self.content[digest]
-        yield content[: len(content) // 2]
-        self.waiting.set()
-        await self.gate.wait()
-        if self.broken:
-            raise self.broken
-        yield content[len(content) // 2 :]
-
-    async def bring(self, digest: Digest, file: Path) -> None:
-        if self.broken:
-            raise self.broken
-        self.content[digest] = file.read_bytes()
 
 
 @pytest.fixture
@@ -65,12 +35,12 @@ async def pool(tmp_path: Path) -> AsyncIterator[StoragePool]:
 
 
 @pytest.fixture
-def blobs() -> Blobs:
-    return Blobs()
+def blobs() -> MemoryBlobs:
+    return MemoryBlobs()
 
 
 @pytest.fixture
-def layers(pool: StoragePool, blobs: Blobs) -> LayerCache:
+def layers(pool: StoragePool, blobs: MemoryBlobs) -> LayerCache:
     return LayerCache(pool, blobs)
 
 
@@ -214,7 +184,9 @@ async def stored(layers: LayerCache, sandbox_id: SandboxId) -> LayerRef:
     return reference
 
 
-async def test_from_the_store_and_back(layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: Blobs) -> None:
+async def test_from_the_store_and_back(
+    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: MemoryBlobs
+) -> None:
     reference = await stored(layers, sandbox_id)
     assert left(pool) == set()
     fetched = await layers.ensure(reference)
@@ -223,7 +195,9 @@ async def test_from_the_store_and_back(layers: LayerCache, pool: StoragePool, sa
     assert left(pool) == {reference.layer_id, f"{reference.layer_id}.json"}
 
 
-async def test_many_at_once_fetch_it_once(layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: Blobs) -> None:
+async def test_many_at_once_fetch_it_once(
+    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: MemoryBlobs
+) -> None:
     reference = await stored(layers, sandbox_id)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(layers.ensure(reference)) for _ in range(10)]
@@ -232,7 +206,7 @@ async def test_many_at_once_fetch_it_once(layers: LayerCache, pool: StoragePool,
 
 
 async def test_the_first_of_two_that_gives_up_leaves_it_to_the_second(
-    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: Blobs
+    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: MemoryBlobs
 ) -> None:
     reference = await stored(layers, sandbox_id)
     blobs.gate.clear()
@@ -249,7 +223,7 @@ async def test_the_first_of_two_that_gives_up_leaves_it_to_the_second(
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "another", "broken off"])
 async def test_damage_on_the_way_leaves_nothing(
-    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: Blobs, damage: str
+    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: MemoryBlobs, damage: str
 ) -> None:
     reference = await stored(layers, sandbox_id)
     digest = Digest(reference.digest)
@@ -275,7 +249,7 @@ async def test_damage_on_the_way_leaves_nothing(
 
 
 async def test_a_store_that_refuses_gets_it_later(
-    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: Blobs
+    layers: LayerCache, pool: StoragePool, sandbox_id: SandboxId, upper: Upper, blobs: MemoryBlobs
 ) -> None:
     name = layer_id()
     await take(layers, sandbox_id, name)

@@ -1,0 +1,132 @@
+"""A memory snapshot's ``manifest.json``: what belongs to it, and the hash of every file. No secret and nothing of the user's is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import msgspec
+
+from cove.exception import DataLossError
+from sandboxd.memory.layout import MANIFEST
+from sandboxd.memory.machine import Machine
+
+FORMAT: Final = 1
+MAX_BYTES: Final = 16 * 2**20
+MAX_PROGRAM: Final = 64
+
+
+class KeptFile(msgspec.Struct, frozen=True):
+    """A regular file of the snapshot."""
+
+    size_bytes: int
+    sha256: str
+
+
+class SeenProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that runs in the snapshot; its program without arguments."""
+
+    exec_id: str
+    pid: int
+    pty: bool
+    program: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept beside the files."""
+
+    format: int = FORMAT
+    snapshot_id: str
+    layer_id: str
+    machine: Machine
+    stopped_s: float
+    processes: tuple[SeenProcess, ...]
+    files: Mapping[str, KeptFile]
+    """By path below the snapshot's directory."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files.values())
+
+
+def hash_files(directory: Path) -> dict[str, KeptFile]:
+    """Every regular file below ``directory`` but the manifest. Blocking, at some GB/s. Raises: OSError."""
+    return {name: _hashed(directory / name) for name in _names(directory)}
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Raises: OSError."""
+    (directory / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Raises: DataLossError: it is missing, or not one of ours."""
+    try:
+        path = directory / MANIFEST
+        if path.stat().st_size > MAX_BYTES:
+            raise DataLossError("The snapshot's manifest is damaged: it is too large.")
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise DataLossError("The snapshot's manifest is missing or damaged.", remedy="Delete the snapshot; take another.") from error
+    if manifest.format != FORMAT:
+        raise DataLossError(f"The snapshot has the format {manifest.format}; {FORMAT} is understood.", remedy="Use the cove that took it.")
+    return manifest
+
+
+def check_files(directory: Path, manifest: Manifest) -> None:
+    """Pass if every file is there with the bytes it had, and no other. Blocking.
+
+    Raises:  DataLossError: naming the first that is not.
+    """
+    try:
+        names = set(_names(directory))
+        for name in sorted(names ^ manifest.files.keys()):
+            raise _damaged(name, "is missing" if name in manifest.files else "does not belong to it")
+        for name, kept in manifest.files.items():
+            if (directory / name).stat().st_size != kept.size_bytes:
+                raise _damaged(name, "has another size than it had")
+            if _hashed(directory / name) != kept:
+                raise _damaged(name, "has other bytes than it had")
+    except OSError as error:
+        raise _damaged(Path(error.filename or "a file").name, f"cannot be read ({error.strerror})") from error
+
+
+def look_of(directory: Path) -> tuple[tuple[str, int, int, int, int], ...]:
+    """What changes when a file does, cheaply: names, inodes, sizes, times of change."""
+    found = []
+    for name in [MANIFEST, *_names(directory)]:
+        status = (directory / name).stat()
+        found.append((name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(found)
+
+
+def _names(directory: Path) -> Iterator[str]:
+    """Paths of the files below ``directory``, sorted. What is neither file nor directory is named, too, and fails to hash."""
+    for root, directories, names in os.walk(directory):
+        directories.sort()
+        for name in sorted(names):
+            path = Path(root, name).relative_to(directory).as_posix()
+            if path != MANIFEST:
+                yield path
+
+
+def _hashed(path: Path) -> KeptFile:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise _damaged(path.name, "is no regular file")
+        return KeptFile(status.st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _damaged(name: str, how: str) -> DataLossError:
+    return DataLossError(f"The snapshot is damaged: {name} {how}.", remedy="Delete it; take another.", context={"file": name})
+
+
+def program_of(argv: Sequence[bytes]) -> str:
+    """The name of a command's program, without its directory and its arguments. Pure."""
+    return PurePosixPath(argv[0].decode("utf-8", "replace")).name[:MAX_PROGRAM] if argv else ""

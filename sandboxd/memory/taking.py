@@ -1,0 +1,67 @@
+"""The moment at which a memory snapshot is taken: the sandbox stands still, its memory is written, its files are copied, it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from cove.types import SandboxId
+from sandboxd.assembly import MemoryOrder, SaveState
+from sandboxd.memory.layout import IMAGE, STATE
+from sandboxd.memory.machine import Machine
+from sandboxd.memory.manifest import Manifest, SeenProcess, hash_files, write_manifest
+from sandboxd.runtime import Runtime
+
+
+class Moment:
+    """One snapshot's; thrown away afterwards.
+
+    Args:
+        work: the directory that becomes the snapshot.
+        save: writes what the daemon knows of the sandbox.
+    """
+
+    def __init__(self, runtime: Runtime, sandbox_id: SandboxId, work: Path, save: SaveState) -> None:
+        self._runtime, self._sandbox_id, self._work, self._save = runtime, sandbox_id, work, save
+        self._stopped_s = 0.0
+        self._processes: tuple[SeenProcess, ...] = ()
+
+    @contextlib.asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """The sandbox stands still for the block, its memory written before it: what is dirty in there goes to its files first.
+
+        Raises: ConflictError: something in there cannot be kept. RuntimeFailed, OSError: it could not be stopped, or its memory not be
+                written. It goes on in any case.
+        """
+        began = time.monotonic()
+        await self._runtime.pause(self._sandbox_id)
+        try:
+            await self._keep_memory()
+            yield
+        finally:
+            await self._runtime.resume(self._sandbox_id)
+            self._stopped_s = time.monotonic() - began
+
+    async def _keep_memory(self) -> None:
+        saving = asyncio.create_task(self._save(self._work / STATE), name="state of a snapshot")
+        try:
+            await self._runtime.checkpoint(self._sandbox_id, self._work / IMAGE)
+        finally:
+            await asyncio.wait({saving})
+        self._processes = saving.result()
+
+    def write_manifest(self, order: MemoryOrder, machine: Machine) -> Manifest:
+        """Complete the snapshot; blocking. Raises: OSError."""
+        manifest = Manifest(
+            snapshot_id=order.snapshot_id,
+            layer_id=order.layer_id,
+            machine=machine,
+            stopped_s=self._stopped_s,
+            processes=self._processes,
+            files=hash_files(self._work),
+        )
+        write_manifest(self._work, manifest)
+        return manifest
