@@ -81,7 +81,7 @@ class SnapshotStore(Protocol):
     async def deleted(self, limit: int) -> list[SnapshotRecord]:
         """Deleted ones for which something can be done now, longest deleted first.
 
-        Their memory waits for sandboxes that have not come up from it yet, the row for those that run on the image.
+        Their memory waits for sandboxes that were restored from it and have not stopped, the row for those that run on the image.
         """
 
     async def memory_removed(self, snapshot_id: SnapshotId) -> None:

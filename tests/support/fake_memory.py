@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from cove.exception import DataLossError, Error, NotFoundError
+from cove.exception import ConflictError, DataLossError, Error, NotFoundError
 from cove.wire import common_pb2, node_pb2, snapshot_pb2
 from tests.support.fake_layers import FakeLayers
 
@@ -25,6 +25,8 @@ class FakeMemory:
         self.taken: list[snapshot_pb2.MemorySnapshotRequest] = []
         self.restored: dict[str, snapshot_pb2.MemoryRef] = {}
         """By sandbox."""
+        self.users: dict[str, str] = {}
+        """Snapshots by the sandboxes that were restored from them and have not stopped."""
         self.stored: list[str] = []
         self.removed: list[str] = []
         self.damaged: set[str] = set()
@@ -51,6 +53,7 @@ class FakeMemory:
         if memory.snapshot_id not in self.snapshots and not memory.digest:
             raise NotFoundError(f"no memory of {memory.snapshot_id}")
         self.restored[sandbox_id] = memory
+        self.users[sandbox_id] = memory.snapshot_id
         self.texts[sandbox_id] = self.snapshots[memory.snapshot_id][0] if memory.snapshot_id in self.snapshots else "fetched"
 
     async def snapshot(self, request: snapshot_pb2.MemorySnapshotRequest) -> snapshot_pb2.MemorySnapshotResponse:
@@ -81,6 +84,8 @@ class FakeMemory:
         return snapshot_pb2.MemoryListResponse(snapshot_ids=self.snapshots)
 
     async def remove(self, request: snapshot_pb2.MemoryRemoveRequest) -> snapshot_pb2.MemoryRemoveResponse:
+        if request.snapshot_id in self.users.values():
+            raise ConflictError("a sandbox runs on it")
         if self.snapshots.pop(request.snapshot_id, None):
             self.removed.append(request.snapshot_id)
         self.changed.set()

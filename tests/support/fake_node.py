@@ -165,6 +165,7 @@ class FakeNode:
         status = self.sandboxes[sandbox_id]
         status.state = common_pb2.SANDBOX_STATE_STOPPED
         self.layers.images.pop(sandbox_id, None)
+        self.memory.users.pop(sandbox_id, None)
         result = common_pb2.SandboxResult(reason=reason, exit_code=exit_code, message="it ended", ended_at=time.time())
         status.result.CopyFrom(result)
 

@@ -122,7 +122,7 @@ def _name_is_taken(db: sqlite3.Connection, sandbox: SandboxRecord) -> bool:
 
 
 def _snapshot_is_there(db: sqlite3.Connection, snapshot_id: str) -> bool:
-    """In the transaction that makes the sandbox: from then on the snapshot's memory is kept until the sandbox is up."""
+    """In the transaction that makes the sandbox: from then on the snapshot's memory is kept until the sandbox has stopped."""
     return db.execute("SELECT 1 FROM snapshots WHERE snapshot_id = ? AND deleted_at = 0", (snapshot_id,)).fetchone() is not None
 
 

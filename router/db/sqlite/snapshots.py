@@ -16,7 +16,7 @@ from router.db.sqlite.writer import Writer
 
 _FIELDS: Final = SnapshotRecord.__struct_fields__
 _SELECT: Final = f"SELECT {', '.join(_FIELDS)} FROM snapshots"
-_RESTORING: Final = "EXISTS (SELECT 1 FROM sandboxes s WHERE s.snapshot_id = snapshots.snapshot_id AND s.snapshot_id <> '' AND s.state = 1)"
+_RESTORED: Final = "EXISTS (SELECT 1 FROM sandboxes s WHERE s.snapshot_id = snapshots.snapshot_id AND s.snapshot_id <> '' AND s.state <> 4)"
 _IN_USE: Final = "EXISTS (SELECT 1 FROM sandboxes s WHERE s.image = snapshots.image_id AND s.state <> 4)"
 
 
@@ -65,7 +65,7 @@ class SqliteSnapshots:
         return [SnapshotId(row[0]) for row in rows]
 
     async def deleted(self, limit: int) -> list[SnapshotRecord]:
-        condition = f"""WHERE deleted_at > 0 AND CASE memory_removed WHEN 0 THEN NOT {_RESTORING} ELSE NOT {_IN_USE} END
+        condition = f"""WHERE deleted_at > 0 AND CASE memory_removed WHEN 0 THEN NOT {_RESTORED} ELSE NOT {_IN_USE} END
                         ORDER BY deleted_at LIMIT ?"""
         return self._read(condition, (limit,))
 
@@ -95,7 +95,7 @@ class SqliteSnapshots:
         return self._reader.execute(sql, (snapshot_id,)).fetchone() is not None
 
     async def digests(self) -> set[str]:
-        sql = f"SELECT digest FROM snapshots WHERE digest <> '' AND (deleted_at = 0 OR {_RESTORING})"
+        sql = f"SELECT digest FROM snapshots WHERE digest <> '' AND (deleted_at = 0 OR {_RESTORED})"
         return {row[0] for row in self._reader.execute(sql)}
 
     def _read(self, condition: str, values: Sequence[object]) -> list[SnapshotRecord]:

@@ -321,25 +321,25 @@ async def test_a_pinned_snapshot_neither_expires_nor_can_be_deleted(patient: Clu
 
 
 async def test_deleting_waits_for_nobody_and_spares_what_goes_on(patient: Cluster, node: FakeNode) -> None:
-    """The memory stays until the sandbox that is restored from it is up, the files until it has ended."""
+    """Memory and files stay until what was restored from them has stopped, and nobody asks the node in vain meanwhile."""
     client = patient.client
     snapshot = await take(client, await sandbox_of(client))
-    copy = await restore(client, snapshot.snapshot_id)
+    copies = [await restore(client, snapshot.snapshot_id) for _ in range(2)]
+    on_files = await sandbox_of(client, snapshot.image_id)
     await delete(client, snapshot.snapshot_id)
     assert not await listed(client)
-    await sweep(patient)
-    assert snapshot.snapshot_id in node.memory.snapshots
-    await node.run(copy)
-    await sweep(patient)
-    assert node.memory.removed == [snapshot.snapshot_id] and not node.layers.removed
-    await sweep(patient)
-    assert [method for method, _ in node.calls].count("MemoryRemove") == 1
     image = image_pb2.ImageDeleteRequest(image_id=snapshot.image_id)
-    with pytest.raises(ConflictError):
-        await client.call("ImageDelete", image)
-    await node.end(copy)
+    for sandbox_id in (*copies, on_files):
+        await sweep(patient)
+        with pytest.raises(ConflictError):
+            await client.call("ImageDelete", image)
+        await node.run(sandbox_id)
+        await sweep(patient)
+        assert bool(node.memory.removed) == (sandbox_id == on_files) and not node.layers.removed
+        await node.end(sandbox_id)
     await sweep(patient)
     assert not await image_ids(client) and len(node.layers.removed) == 1
+    assert [method for method, _ in node.calls].count("MemoryRemove") == 1
     with pytest.raises(NotFoundError):
         await delete(client, snapshot.snapshot_id)
 

@@ -27,4 +27,4 @@ CREATE INDEX snapshots_expiring ON snapshots (expires_at) WHERE expires_at > 0 A
 CREATE INDEX snapshots_deleted ON snapshots (deleted_at) WHERE deleted_at > 0;
 
 ALTER TABLE sandboxes ADD COLUMN snapshot_id TEXT NOT NULL DEFAULT '';  -- what it was restored from
-CREATE INDEX sandboxes_restoring ON sandboxes (snapshot_id) WHERE snapshot_id <> '' AND state = 1;
+CREATE INDEX sandboxes_restored ON sandboxes (snapshot_id) WHERE snapshot_id <> '' AND state <> 4;
