@@ -10,19 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cove.exception import InvalidError, ResourceExhaustedError
+from cove.exception import Error, InvalidError, ResourceExhaustedError
 from cove.types import NodeId, SandboxId, new_id
 from router.db.records import Capacity
-from router.placement import MAX_CANDIDATES, Demand, NodeView, candidates
+from router.placement import MAX_CANDIDATES, Demand, NodeView, Origin, candidates
 
 
-def view(node_id: str, *, cpu: int = 1000, memory: int = 1000, used: int = 0, usable: bool = True, pythons: str = "3.11") -> NodeView:
+def view(
+    node_id: str, *, cpu: int = 1000, memory: int = 1000, used: int = 0, usable: bool = True, pythons: str = "3.11", runsc: str = "r-1"
+) -> NodeView:
     return NodeView(
         node_id=NodeId(node_id),
         usable=usable,
         capacity=Capacity(cpu, memory),
         reserved=Capacity(used, used),
         debian_pythons=frozenset(filter(None, pythons.split(","))),
+        runsc_version=runsc,
     )
 
 
@@ -113,3 +116,40 @@ def test_the_scarcer_resource_decides() -> None:
 def test_why_nobody_can_is_told_apart(nodes: list[NodeView], asked: Demand, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         candidates(nodes, asked)
+
+
+def restore(node_id: str = "home", *, is_stored: bool = True, **of: int) -> Demand:
+    origin = Origin(node_id=NodeId(node_id), is_stored=is_stored, runsc_version="r-1")
+    return msgspec.structs.replace(demand(**of), origin=origin)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_memory_is_restored_where_it_is(is_stored: bool) -> None:
+    nodes = [view("home", used=900), view("other")]
+    assert [node.node_id for node in candidates(nodes, restore(is_stored=is_stored))] == ["home"]
+
+
+@pytest.mark.parametrize("home", [[], [view("home", usable=False)], [view("home", usable=False, runsc="r-2")]])
+def test_stored_memory_is_restored_by_the_gvisor_that_took_it(home: list[NodeView]) -> None:
+    nodes = [*home, view("old", runsc="r-0"), view("other", used=10), view("free"), view("away", usable=False)]
+    assert sorted(node.node_id for node in candidates(nodes, restore())) == ["free", "other"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "error", "said", "retryable"),
+    [
+        ([view("other")], restore(is_stored=False), ResourceExhaustedError, "node home alone", True),
+        ([view("home", usable=False), view("other")], restore(is_stored=False), ResourceExhaustedError, "node home alone", True),
+        ([view("other", runsc="r-0"), view("b", runsc="")], restore(), ResourceExhaustedError, "gVisor .* r-1", False),
+        ([view("other", usable=False)], restore(), ResourceExhaustedError, "healthy", True),
+        ([view("home", used=995), view("other")], restore(), ResourceExhaustedError, "free", True),
+        ([view("home"), view("other", cpu=9000)], restore(cpu=5000), InvalidError, "largest", False),
+        ([view("home", pythons="3.12")], restore(), ResourceExhaustedError, "Python 3.11", True),
+    ],
+)
+def test_why_memory_cannot_be_restored_is_told(
+    nodes: list[NodeView], asked: Demand, error: type[Error], said: str, retryable: bool
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        candidates(nodes, asked)
+    assert caught.value.retryable == retryable
