@@ -118,9 +118,9 @@ def test_why_nobody_can_is_told_apart(nodes: list[NodeView], asked: Demand, erro
         candidates(nodes, asked)
 
 
-def restore(node_id: str = "home", *, is_stored: bool = True, **of: int) -> Demand:
+def restore(node_id: str = "home", *, is_stored: bool = True, cpu: int = 10) -> Demand:
     origin = Origin(node_id=NodeId(node_id), is_stored=is_stored, runsc_version="r-1")
-    return msgspec.structs.replace(demand(**of), origin=origin)
+    return msgspec.structs.replace(demand(cpu), origin=origin)
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
