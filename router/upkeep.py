@@ -91,10 +91,12 @@ class Leftovers:
             await self._remove_from(self._nodes.get(node_id), item)
         self._unknown = found - self._unknown
 
-    async def remove_everywhere(self, item: str) -> None:
-        """From every node that can be reached. What stays, for it is in use or its node away, is found by an audit."""
-        for node in self._nodes.reachable():
-            await self._remove_from(node, item)
+    async def remove_everywhere(self, item: str) -> set[NodeId]:
+        """From every node that can be reached. What stays, for it is in use or its node away, is found by an audit.
+
+        Returns: the nodes that do not have it now.
+        """
+        return {node.node_id for node in self._nodes.reachable() if await self._remove_from(node, item)}
 
     async def _strays(self, node: Node) -> set[str]:
         """What no record knows on the node; nothing if it cannot be asked."""
@@ -105,8 +107,10 @@ class Leftovers:
             return set()
         return {item for item in listed if not await self._known(item)}
 
-    async def _remove_from(self, node: Node, item: str) -> None:
+    async def _remove_from(self, node: Node, item: str) -> bool:
         try:
             await self._remove(node, item)
         except Error as error:
             log.info(f"{self._what} not removed", id=item, node=node.node_id, code=error.code)
+            return False
+        return True

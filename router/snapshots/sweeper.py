@@ -21,6 +21,9 @@ ROUND_S: Final = 30.0
 ROUND_LIMIT: Final = 100
 """Snapshots that a round takes up; more make the next one follow at once."""
 
+PATIENCE_S: Final = 600.0
+"""How long a deleted snapshot waits for its node; memory on one that comes back later is left over, and found by an audit."""
+
 
 class Sweeper:
     """One instance per router; :meth:`run` is its life."""
@@ -63,20 +66,22 @@ class Sweeper:
             self._metrics.count_snapshot("expired")
             log.info("snapshot expired", snapshot=snapshot_id)
         found = await self._db.snapshots.deleted(ROUND_LIMIT)
-        for snapshot in found:
-            await self._remove(snapshot)
-        return max(len(expired), len(found)) == ROUND_LIMIT
+        done = [await self._remove(snapshot) for snapshot in found]
+        return len(expired) == ROUND_LIMIT or (len(found) == ROUND_LIMIT and any(done))
 
-    async def _remove(self, snapshot: SnapshotRecord) -> None:
-        """Its memory now, its files once no sandbox runs on them."""
+    async def _remove(self, snapshot: SnapshotRecord) -> bool:
+        """Its memory now, its files once no sandbox runs on them. False: it has to wait."""
         if not snapshot.memory_removed:
-            await self._memories.remove_everywhere(snapshot.snapshot_id)
+            free = await self._memories.remove_everywhere(snapshot.snapshot_id)
+            if snapshot.node_id not in free and self._clock() - snapshot.deleted_at < PATIENCE_S:
+                return False
             await self._db.snapshots.memory_removed(snapshot.snapshot_id)
         image = await self._db.images.get(snapshot.image_id)
         if not await self._db.snapshots.forget(snapshot.snapshot_id):
-            return
+            return True
         for layer in image.layers if image else ():
             if layer.source == "snapshot" and await self._db.images.forget_layer(layer.layer_id):
                 await self._layers.remove_everywhere(layer.layer_id)
         self._metrics.count_snapshot("removed")
         log.info("snapshot removed", snapshot=snapshot.snapshot_id)
+        return True

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cove.image import Image
     from cove.sandbox import Sandbox
     from cove.secret import Secret
+    from cove.snapshot import SandboxSnapshot
 
 _HOMES: Final = {
     "App": "cove.app",
@@ -38,6 +39,7 @@ _HOMES: Final = {
     "FilePatternMatcher": "cove.file_pattern_matcher",
     "Image": "cove.image",
     "Sandbox": "cove.sandbox",
+    "SandboxSnapshot": "cove.snapshot",
     "Secret": "cove.secret",
     "enable_output": "cove._printing",
     "is_local": "cove._runtime",
@@ -53,6 +55,7 @@ __all__ = [
     "FilePatternMatcher",
     "Image",
     "Sandbox",
+    "SandboxSnapshot",
     "Secret",
     "__version__",
     "config",

@@ -11,6 +11,7 @@ from cove._async.client import _Client
 from cove._async.image import _Image
 from cove._async.sandbox import _Sandbox
 from cove._async.secret import _Secret
+from cove._async.snapshot import _SandboxSnapshot
 from cove._dual import Face, Iteration, function, iteration, iteration_function, method, unwrap, unwrap_all, wrap, wrap_all
 from cove.stream_type import StreamType
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cove.image import Image
     from cove.io_streams import StreamReader, StreamWriter
     from cove.secret import Secret
+    from cove.snapshot import SandboxSnapshot
     from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType
 
     class _Sandbox_exec(Protocol):
@@ -226,6 +228,7 @@ class Sandbox(Face):
             pty: run the main process on a terminal.
             verbose: log execs and file operations.
             client: instead of the App's.
+            _experimental_enable_snapshot: accepted; snapshots can be taken of every sandbox.
             tags: see :meth:`set_tags`.
         Raises:
             AlreadyExistsError: a running sandbox of the App has this name.
@@ -574,6 +577,103 @@ class Sandbox(Face):
             FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
         """
         await self._impl.download(remote, local)
+
+    @staticmethod
+    @function
+    async def from_snapshot(
+        snapshot: SandboxSnapshot,
+        *,
+        app: App | None = None,
+        name: str | None = None,
+        timeout: int | None = None,
+        idle_timeout: int | None = None,
+        env: Mapping[str, str | None] | None = None,
+        secrets: Collection[Secret] | None = None,
+        block_network: bool | None = None,
+        cidr_allowlist: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> Sandbox:
+        """Create a sandbox that goes on where a snapshot was taken, with its memory, processes and files. Returns once it is placed.
+
+        What is left out is as the snapshot's sandbox had it; docs/fork-contract.md tells what is new in every case.
+
+        Args:
+            app: the App it belongs to.
+            name: unique among the running sandboxes of the App.
+            timeout: lifetime in seconds, which begins now.
+            idle_timeout: as for :meth:`create`.
+            env: environment variables of processes that are started from now on, on top of what it had; None values are left out.
+            secrets: more of them, below ``env``.
+            block_network: True for no network but loopback, False for all of it.
+            cidr_allowlist: what it may reach, as for :meth:`create`.
+            tags: see :meth:`set_tags`.
+            client: instead of the snapshot's.
+        Raises:
+            NotFoundError: there is no such snapshot (any more).
+            AlreadyExistsError: a running sandbox of the App has this name.
+            ResourceExhaustedError: no node that can restore it has room; it says why.
+            ConflictError: its node cannot restore it; it says why.
+        """
+        result: Sandbox = wrap(
+            await _Sandbox.from_snapshot(
+                unwrap(snapshot, _SandboxSnapshot),
+                app=unwrap(app, _App),
+                name=name,
+                timeout=timeout,
+                idle_timeout=idle_timeout,
+                env=env,
+                secrets=unwrap_all(secrets, _Secret),
+                block_network=block_network,
+                cidr_allowlist=cidr_allowlist,
+                tags=tags,
+                client=unwrap(client, _Client),
+            )
+        )
+        return result
+
+    @staticmethod
+    @function
+    async def _experimental_from_snapshot(snapshot: SandboxSnapshot, client: Client | None = None) -> Sandbox:
+        """:meth:`from_snapshot` without options."""
+        result: Sandbox = wrap(await _Sandbox._experimental_from_snapshot(unwrap(snapshot, _SandboxSnapshot), unwrap(client, _Client)))
+        return result
+
+    @method
+    async def snapshot(self, ttl: float | None = None, timeout: float = 120) -> SandboxSnapshot:
+        """Take a snapshot of its memory, processes and files. The sandbox stands still for a moment, and goes on.
+
+        Its connections to the outside are cut, as docs/fork-contract.md has it.
+
+        Args:
+            ttl: seconds after which it goes by itself; it is kept until it is deleted when left out.
+            timeout: seconds that it may take, at most 600.
+        Raises:
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped. Without it: its state cannot be written; it says why.
+            ServiceError: it took longer; there is no snapshot.
+        """
+        result: SandboxSnapshot = wrap(await self._impl.snapshot(ttl, timeout))
+        return result
+
+    @method
+    async def _experimental_snapshot(self) -> SandboxSnapshot:
+        """:meth:`snapshot` without options."""
+        result: SandboxSnapshot = wrap(await self._impl._experimental_snapshot())
+        return result
+
+    @method
+    async def fork(self, n: int = 1, *, timeout: float = 120) -> builtins.list[Sandbox]:
+        """Create ``n`` sandboxes that go on from where this one is now; this one goes on, too. All of them or none.
+
+        Args:
+            n: how many, at most 100.
+            timeout: seconds that the snapshot may take; see :meth:`snapshot`.
+        Raises:
+            ResourceExhaustedError: there is no room for all of them.
+            Error: as for :meth:`snapshot` and :meth:`from_snapshot`.
+        """
+        result: builtins.list[Sandbox] = wrap_all(await self._impl.fork(n, timeout=timeout))
+        return result
 
 
 __all__ = ["Sandbox"]

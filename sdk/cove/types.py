@@ -118,6 +118,68 @@ class FileStat:
         return stat.S_ISREG(self.mode)
 
 
+@dataclass(frozen=True, slots=True)
+class MachineKind:
+    """What a machine must be to restore a memory snapshot.
+
+    Attributes:
+        architecture: as ``uname -m`` has it.
+        runsc_version: of gVisor.
+        platform: gVisor's, such as ``systrap``.
+        cpu_features: as /proc/cpuinfo lists them, sorted.
+    """
+
+    architecture: str
+    runsc_version: str
+    platform: str
+    cpu_features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProcess:
+    """A process that a memory snapshot has.
+
+    Attributes:
+        exec_id: by which ``Sandbox.process`` finds it in a restored sandbox, too; ``main`` is the sandbox's own.
+        pty: whether it is on a terminal.
+        program: name of its program, without arguments.
+    """
+
+    exec_id: str
+    pid: int
+    pty: bool
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What the server knows of a memory snapshot. Times are Unix seconds.
+
+    Attributes:
+        sandbox_id: whose it is.
+        parent_snapshot_id: what that sandbox was restored from; None: it was created afresh.
+        image_id: the files alone, as an image. It goes with the snapshot.
+        expires_at: when it goes by itself; None: it is kept until it is deleted.
+        pinned: it neither expires nor can be deleted.
+        memory_bytes: on the disk of its node.
+        stored: whether the store has it, so that every machine of its kind can restore it.
+        stopped_s: how long the sandbox stood still for it.
+    """
+
+    snapshot_id: str
+    sandbox_id: str
+    parent_snapshot_id: str | None
+    image_id: str
+    created_at: float
+    expires_at: float | None
+    pinned: bool
+    memory_bytes: int
+    stored: bool
+    stopped_s: float
+    processes: tuple[SnapshotProcess, ...]
+    machine: MachineKind
+
+
 class FileWatchEventType(Enum):
     """What happened to a watched file."""
 

@@ -80,10 +80,15 @@ def _members(node: ast.ClassDef, *, constructor: bool) -> Iterator[Member]:
         if "overload" in _decorators(item):
             overloads.append(item)
             continue
-        if item.name in _SPECIAL or not item.name.startswith("_") or (constructor and item.name == "__init__"):
+        if item.name in _SPECIAL or _is_public(item.name) or (constructor and item.name == "__init__"):
             static = bool({"staticmethod", "classmethod"} & set(_decorators(item)))
             yield Member(_kind(item), item, static=static, overloads=overloads)
         overloads = []
+
+
+def _is_public(name: str) -> bool:
+    """Names that may change have a prefix, and are offered all the same."""
+    return not name.startswith("_") or name.startswith("_experimental_")
 
 
 def _kind(node: Function) -> Kind:

@@ -12,6 +12,7 @@ from typing import Final, Literal, overload
 from cove import _egress, _endings, _spec
 from cove._async import _changes
 from cove._async._sandbox_files import Files
+from cove._async._sandbox_snapshots import Snapshots
 from cove._async.app import _App
 from cove._async.base import Exposed
 from cove._async.client import _Client, connection_of
@@ -47,7 +48,7 @@ LIST_PAGE: Final = 100
 """Sandboxes that one question for a list brings."""
 
 
-class _Sandbox(Files, Exposed):
+class _Sandbox(Files, Snapshots, Exposed):
     """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
 
     def __init__(self, connection: Connection, info: control_pb2.SandboxInfo, access: common_pb2.Access | None = None) -> None:
@@ -110,6 +111,7 @@ class _Sandbox(Files, Exposed):
             pty: run the main process on a terminal.
             verbose: log execs and file operations.
             client: instead of the App's.
+            _experimental_enable_snapshot: accepted; snapshots can be taken of every sandbox.
             tags: see :meth:`set_tags`.
         Raises:
             AlreadyExistsError: a running sandbox of the App has this name.
@@ -122,7 +124,7 @@ class _Sandbox(Files, Exposed):
         _spec.refuse("Sandbox.create", gpu=gpu, cloud=cloud, region=region, volumes=volumes, network_file_systems=network_file_systems)
         _spec.refuse("Sandbox.create", encrypted_ports=encrypted_ports, h2_ports=h2_ports, unencrypted_ports=unencrypted_ports, proxy=proxy)
         _spec.refuse("Sandbox.create", cidr_allowlist=cidr_allowlist is not None, experimental_options=experimental_options)
-        _spec.refuse("Sandbox.create", _experimental_enable_snapshot=_experimental_enable_snapshot, pty_info=pty_info)
+        _spec.refuse("Sandbox.create", pty_info=pty_info)
         network = _egress.policy(block_network=block_network, cidr_allowlist=None, domain_allowlist=None, record_network=False)
         spec = common_pb2.SandboxSpec(
             command=_spec.command(args, what="Sandbox.create"),

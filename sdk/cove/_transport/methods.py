@@ -13,6 +13,7 @@ from cove.wire import control_pb2 as control
 from cove.wire import data_pb2 as data
 from cove.wire import image_pb2 as image
 from cove.wire import network_pb2 as network
+from cove.wire import snapshot_pb2 as snapshot
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -72,6 +73,13 @@ SANDBOX_ACCESS: Final = _control("SandboxAccess", control.SandboxAccessRequest, 
 SANDBOX_NETWORK_UPDATE: Final = _control("SandboxNetworkUpdate", network.SandboxNetworkUpdateRequest, network.SandboxNetworkUpdateResponse)
 SANDBOX_SNAPSHOT_FILESYSTEM: Final = _control("SandboxSnapshotFilesystem", image.SandboxSnapshotFilesystemRequest, image.ImageInfo)
 SANDBOX_DIFF: Final = _control_stream("SandboxDiff", image.SandboxDiffRequest, image.FileChanges)
+SANDBOX_SNAPSHOT: Final = _control("SandboxSnapshot", snapshot.SandboxSnapshotRequest, snapshot.SnapshotInfo)
+SANDBOX_RESTORE: Final = _control("SandboxRestore", snapshot.SandboxRestoreRequest, control.SandboxCreateResponse)
+SNAPSHOT_GET: Final = _control("SnapshotGet", snapshot.SnapshotGetRequest, snapshot.SnapshotInfo)
+SNAPSHOT_LIST: Final = _control("SnapshotList", snapshot.SnapshotListRequest, snapshot.SnapshotListResponse)
+SNAPSHOT_DELETE: Final = _control("SnapshotDelete", snapshot.SnapshotDeleteRequest, snapshot.SnapshotDeleteResponse)
+SNAPSHOT_PIN: Final = _control("SnapshotPin", snapshot.SnapshotPinRequest, snapshot.SnapshotInfo)
+SNAPSHOT_VERIFY: Final = _control("SnapshotVerify", snapshot.SnapshotVerifyRequest, snapshot.SnapshotVerifyResponse)
 
 IMAGE_BUILD: Final = _control_stream("ImageBuild", image.ImageBuildRequest, image.ImageBuildEvent)
 IMAGE_GET: Final = _control("ImageGet", image.ImageGetRequest, image.ImageInfo)

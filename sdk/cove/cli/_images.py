@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import typer
 
@@ -16,25 +16,15 @@ from cove._async.image import dockerfile_image
 from cove._printing import enable_output
 from cove._transport.methods import IMAGE_DELETE, IMAGE_GET, IMAGE_LIST, IMAGE_PRUNE, IMAGE_PUSH
 from cove._transport.plane import Stream
+from cove.cli._many import each, first
 from cove.cli._show import clean, when
 from cove.exception import ConnectionError, Error
 from cove.wire import image_pb2
 
-PAGE: Final = 500
-
 
 async def list_(limit: int) -> list[image_pb2.ImageInfo]:
     """The newest images, at most ``limit``."""
-    control = connection_of(None).control
-    request = image_pb2.ImageListRequest(limit=min(limit, PAGE))
-    found: list[image_pb2.ImageInfo] = []
-    while len(found) < limit:
-        page = await control.call(IMAGE_LIST, request)
-        found += page.images
-        if not page.next_cursor:
-            break
-        request.cursor = page.next_cursor
-    return found[:limit]
+    return await first(limit, IMAGE_LIST, image_pb2.ImageListRequest(), lambda page: page.images)
 
 
 async def get(image_id: str) -> image_pb2.ImageInfo:
@@ -76,15 +66,7 @@ async def prune(older_than_s: float, *, dry_run: bool) -> image_pb2.ImagePruneRe
 async def remove(image_ids: list[str]) -> list[Error]:
     """Remove images; what went wrong. One that fails does not keep the others."""
     control = connection_of(None).control
-    failures: list[Error] = []
-    for image_id in image_ids:
-        try:
-            await control.call(IMAGE_DELETE, image_pb2.ImageDeleteRequest(image_id=image_id))
-        except ConnectionError:
-            raise
-        except Error as error:
-            failures.append(error)
-    return failures
+    return await each(image_ids, lambda image_id: control.call(IMAGE_DELETE, image_pb2.ImageDeleteRequest(image_id=image_id)))
 
 
 def facts(info: image_pb2.ImageInfo) -> dict[str, Any]:

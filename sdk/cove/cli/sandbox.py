@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from cove.cli._forking import fork, snapshot
 from cove.cli._run import run
 from cove.cli._show import ago, ahead, print_json, print_table, progress
 from cove.exception import Error, InvalidError
@@ -31,6 +32,8 @@ def commands(app: typer.Typer) -> None:
     group.command("logs")(logs)
     group.command("exec", context_settings=AS_IT_COMES)(exec_)
     group.command("cp")(cp)
+    group.command("snapshot")(snapshot)
+    group.command("fork")(fork)
     group.command("terminate")(terminate)
     app.add_typer(group, name="sandbox")
 

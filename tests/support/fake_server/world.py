@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, snapshot_pb2
 
 TOKEN_ID: Final = "ak-test"
 TOKEN_SECRET: Final = "as-test"
@@ -149,6 +149,40 @@ class Images:
         return info
 
 
+@dataclass
+class Memories:
+    """Memory snapshots.
+
+    Attributes:
+        room: how many more restores succeed.
+        restored: restores that are done answer when it is set.
+    """
+
+    known: dict[str, snapshot_pb2.SnapshotInfo] = field(default_factory=dict)
+    taken: list[snapshot_pb2.SandboxSnapshotRequest] = field(default_factory=list)
+    restores: list[snapshot_pb2.SandboxRestoreRequest] = field(default_factory=list)
+    by_key: dict[str, snapshot_pb2.SnapshotInfo] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
+    room: int = 1000
+    restored: asyncio.Event | None = None
+
+    def add(self, sandbox_id: str, ttl_s: float = 0) -> snapshot_pb2.SnapshotInfo:
+        """A new snapshot."""
+        info = snapshot_pb2.SnapshotInfo(
+            snapshot_id=new_id("sn"),
+            sandbox_id=sandbox_id,
+            image_id=new_id("im"),
+            created_at=1.0,
+            expires_at=ttl_s,
+            memory_bytes=3 * 2**20,
+            stopped_s=0.05,
+            processes=[snapshot_pb2.SnapshotProcess(exec_id="main", pid=2, program="python3")],
+            machine=snapshot_pb2.MachineKind(architecture="x86_64", runsc_version="r-1", platform="systrap", cpu_features=["sse2"]),
+        )
+        self.known[info.snapshot_id] = info
+        return info
+
+
 class World:
     """Everything that the fake knows.
 
@@ -176,6 +210,7 @@ class World:
         self.archive: bytes = b""  # what a GET of any archive answers
         self.uploaded: dict[str, bytes] = {}  # archives by path
         self.images = Images()
+        self.memories = Memories()
         self._token = 0
         self._keys: dict[str, tuple[bytes, str]] = {}
 

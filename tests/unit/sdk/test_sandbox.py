@@ -171,7 +171,6 @@ async def test_nonsense_is_refused_before_it_is_sent(client: _Client, app: _App,
         {"proxy": object()},
         {"cidr_allowlist": []},
         {"experimental_options": {"x": True}},
-        {"_experimental_enable_snapshot": True},
         {"pty_info": object()},
     ],
 )

@@ -1,0 +1,147 @@
+"""``cove snapshot``: what memory snapshots there are, and keeping, verifying and removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Never
+
+import typer
+
+from cove.cli._run import run
+from cove.cli._show import ago, ahead, print_json, print_table, progress, size
+from cove.exception import Error
+
+if TYPE_CHECKING:
+    from cove.wire import snapshot_pb2
+
+References = Annotated[list[str], typer.Argument(metavar="SNAPSHOT...", help="Ids (sn-…).")]
+Json = Annotated[bool, typer.Option("--json/--no-json", help="Print JSON.")]
+
+
+def commands(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    group = typer.Typer(help="List, verify, keep and remove snapshots of running sandboxes.", no_args_is_help=True)
+    group.command("list")(list_)
+    group.command("show")(show)
+    group.command("verify")(verify)
+    group.command("pin")(pin)
+    group.command("unpin")(unpin)
+    group.command("rm")(rm)
+    app.add_typer(group, name="snapshot")
+
+
+def list_(
+    sandbox: Annotated[
+        str | None, typer.Option(metavar="SANDBOX", help="Only those of this sandbox: its id, APP/NAME, or the name of a running one.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    json: Json = False,
+) -> None:
+    """List snapshots, newest first."""
+    found = run(_list(limit, sandbox))
+    if json:
+        print_json([_facts(one) for one in found])
+        return
+    print_table(("Snapshot", "Sandbox", "Created", "Expires", "Memory", "Stored", "Parent"), map(_row, found), empty="No snapshots.")
+
+
+def show(snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id (sn-…).")], json: Json = False) -> None:
+    """Show all that is known of one snapshot."""
+    info = run(_get(snapshot))
+    facts = _facts(info)
+    if json:
+        print_json(facts)
+        return
+    machine, processes = facts.pop("machine"), facts.pop("processes")
+    shown = {**facts, "created_at": ago(info.created_at), "expires_at": _expires(info), "memory_bytes": size(info.memory_bytes)}
+    rows = [(key.removesuffix("_at").removesuffix("_bytes").replace("_", " "), _text(value)) for key, value in shown.items()]
+    rows.append(("gVisor", f"{machine['runsc_version']} on {machine['architecture']}, {machine['platform']}"))
+    rows.extend(("process", f"{one['exec_id']}: {one['program']}, pid {one['pid']}") for one in processes)
+    print_table(("", ""), rows, empty="")
+
+
+def verify(snapshots: References) -> None:
+    """Have every byte compared with what it was. Exits with 1 if something is damaged."""
+    with progress("Verifying"):
+        failures = run(_verify(snapshots))
+    _end(failures)
+
+
+def pin(snapshots: References) -> None:
+    """Keep snapshots: they neither expire nor can be removed."""
+    _end(run(_pin(snapshots)))
+
+
+def unpin(
+    snapshots: References,
+    ttl: Annotated[float | None, typer.Option(metavar="SECONDS", min=0.001, help="Remove them after so long; else they stay.")] = None,
+) -> None:
+    """Let snapshots be removed again."""
+    _end(run(_unpin(snapshots, ttl)))
+
+
+def rm(snapshots: References) -> None:
+    """Remove snapshots. One that cannot go, since it is pinned, does not keep the others. Sandboxes restored from them go on."""
+    _end(run(_rm(snapshots)))
+
+
+def _list(limit: int, sandbox: str | None) -> Coroutine[Any, Any, list[snapshot_pb2.SnapshotInfo]]:
+    from cove.cli import _snapshots
+
+    return _snapshots.list_(limit, sandbox)
+
+
+def _get(snapshot_id: str) -> Coroutine[Any, Any, snapshot_pb2.SnapshotInfo]:
+    from cove.cli import _snapshots
+
+    return _snapshots.get(snapshot_id)
+
+
+def _verify(snapshot_ids: list[str]) -> Coroutine[Any, Any, list[Error]]:
+    from cove.cli import _snapshots
+
+    return _snapshots.verify(snapshot_ids)
+
+
+def _pin(snapshot_ids: list[str]) -> Coroutine[Any, Any, list[Error]]:
+    from cove.cli import _snapshots
+
+    return _snapshots.pin(snapshot_ids)
+
+
+def _unpin(snapshot_ids: list[str], ttl_s: float | None) -> Coroutine[Any, Any, list[Error]]:
+    from cove.cli import _snapshots
+
+    return _snapshots.unpin(snapshot_ids, ttl_s)
+
+
+def _rm(snapshot_ids: list[str]) -> Coroutine[Any, Any, list[Error]]:
+    from cove.cli import _snapshots
+
+    return _snapshots.remove(snapshot_ids)
+
+
+def _facts(info: snapshot_pb2.SnapshotInfo) -> dict[str, Any]:
+    from cove.cli._snapshots import facts
+
+    return facts(info)
+
+
+def _row(info: snapshot_pb2.SnapshotInfo) -> tuple[str, ...]:
+    stored = "yes" if info.stored else "no"
+    shown = (ago(info.created_at), _expires(info), size(info.memory_bytes), stored)
+    return (info.snapshot_id, info.sandbox_id, *shown, info.parent_snapshot_id or "-")
+
+
+def _expires(info: snapshot_pb2.SnapshotInfo) -> str:
+    return "pinned" if info.pinned else ahead(info.expires_at) if info.expires_at else "never"
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _end(failures: Sequence[Error]) -> Never:
+    for failure in failures:
+        typer.echo(f"Error: {failure}", err=True)
+    raise typer.Exit(1 if failures else 0)
