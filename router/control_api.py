@@ -17,6 +17,7 @@ from router.grpc_edge import Metadata, Method
 from router.image_api import ImageApi
 from router.nodes import Node, NodeTable
 from router.sandboxes import Sandboxes
+from router.terminal.api import TerminalApi
 
 TOKEN_ID_METADATA = "cove-token-id"
 TOKEN_SECRET_METADATA = "cove-token-secret"
@@ -33,6 +34,7 @@ class ControlApi:
         creation: Creation,
         sandboxes: Sandboxes,
         images: ImageApi,
+        terminals: TerminalApi,
         *,
         environment: str,
         version: str,
@@ -41,6 +43,7 @@ class ControlApi:
         """``environment``: of calls that name none."""
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
         self._creation, self._sandboxes, self._images = creation, sandboxes, images
+        self._terminals = terminals
         self._environment, self._version, self._clock = environment, version, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
@@ -63,6 +66,7 @@ class ControlApi:
             "SandboxAccess": self.sandbox_access,
             "SandboxNetworkUpdate": self.sandbox_network_update,
             **self._images.methods(),
+            **self._terminals.methods(),
         }
 
     async def authenticate(self, method: str, metadata: Metadata, peer: str) -> Caller:

@@ -105,6 +105,12 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     build_timeout_s: Positive = 3600
     """How long the steps of one layer of an image may take."""
 
+    terminal_idle_s: Seconds = 3600.0
+    """A web terminal without a page, or without a byte to or from one, is hung up after this long: somebody has left a door open."""
+
+    terminal_lifetime_s: Seconds = 12 * 3600.0
+    """A web terminal is hung up after this long in any case: a working day and some."""
+
     max_concurrent_calls: Positive = 20_000
     """gRPC calls in progress, long polls and proxied streams included; more are refused."""
 

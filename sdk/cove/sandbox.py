@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cove.image import Image
     from cove.io_streams import StreamReader, StreamWriter
     from cove.secret import Secret
-    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType
+    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, TerminalLink
 
     class _Sandbox_exec(Protocol):
         """Start a process. Returns when it runs; no shell is involved.
@@ -574,6 +574,22 @@ class Sandbox(Face):
             FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
         """
         await self._impl.download(remote, local)
+
+    @method
+    async def create_terminal(self, *args: str, workdir: str | None = None, user: str | None = None) -> TerminalLink:
+        """Make a link that opens a terminal in a web browser, once and within two minutes.
+
+        The command starts when the link is opened. It is hung up when the browser stays away for long; see docs/networking.md.
+
+        Args:
+            args: the command, run without a shell; ``/bin/bash`` when left out.
+            workdir: its working directory; the sandbox's when left out.
+            user: run it as this user, as :meth:`exec` takes it; root when left out.
+        Raises:
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped.
+            ResourceExhaustedError: it has too many terminals.
+        """
+        return await self._impl.create_terminal(*args, workdir=workdir, user=user)
 
 
 __all__ = ["Sandbox"]

@@ -15,6 +15,7 @@ from router.db.migrate import migrate, read_migrations
 from router.db.sqlite.images import SqliteImages
 from router.db.sqlite.sandboxes import SqliteSandboxes
 from router.db.sqlite.simple import SqliteApps, SqliteIdempotency, SqliteNodes, SqliteTokens
+from router.db.sqlite.terminals import SqliteTerminals
 from router.db.sqlite.writer import Writer
 
 
@@ -28,6 +29,7 @@ class SqliteDatabase:
         self.sandboxes = SqliteSandboxes(reader, writer)
         self.nodes = SqliteNodes(reader, writer)
         self.images = SqliteImages(reader, writer)
+        self.terminals = SqliteTerminals(reader, writer)
         self.idempotency = SqliteIdempotency(reader, writer)
 
     def pending_writes(self) -> int:

@@ -71,6 +71,7 @@ SANDBOX_TERMINATE: Final = _control("SandboxTerminate", control.SandboxTerminate
 SANDBOX_ACCESS: Final = _control("SandboxAccess", control.SandboxAccessRequest, common.Access)
 SANDBOX_NETWORK_UPDATE: Final = _control("SandboxNetworkUpdate", network.SandboxNetworkUpdateRequest, network.SandboxNetworkUpdateResponse)
 SANDBOX_SNAPSHOT_FILESYSTEM: Final = _control("SandboxSnapshotFilesystem", image.SandboxSnapshotFilesystemRequest, image.ImageInfo)
+TERMINAL_CREATE: Final = _control("TerminalCreate", control.TerminalCreateRequest, control.TerminalCreateResponse)
 SANDBOX_DIFF: Final = _control_stream("SandboxDiff", image.SandboxDiffRequest, image.FileChanges)
 
 IMAGE_BUILD: Final = _control_stream("ImageBuild", image.ImageBuildRequest, image.ImageBuildEvent)

@@ -292,3 +292,25 @@ class SandboxAccessRequest(_message.Message):
     SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
     sandbox_id: str
     def __init__(self, sandbox_id: _Optional[str] = ...) -> None: ...
+
+class TerminalCreateRequest(_message.Message):
+    __slots__ = ("sandbox_id", "argv", "workdir", "user")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    ARGV_FIELD_NUMBER: _ClassVar[int]
+    WORKDIR_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    argv: _containers.RepeatedScalarFieldContainer[bytes]
+    workdir: str
+    user: str
+    def __init__(self, sandbox_id: _Optional[str] = ..., argv: _Optional[_Iterable[bytes]] = ..., workdir: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+
+class TerminalCreateResponse(_message.Message):
+    __slots__ = ("terminal_id", "url", "expires_at")
+    TERMINAL_ID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    terminal_id: str
+    url: str
+    expires_at: float
+    def __init__(self, terminal_id: _Optional[str] = ..., url: _Optional[str] = ..., expires_at: _Optional[float] = ...) -> None: ...
