@@ -233,6 +233,7 @@ def _control(
         TerminalApi(sandboxes, parts.terminals.terminals, url=_http_url(settings, http_address)),
         environment=settings.environment,
         version=metadata.version("cove-server"),
+        pulled_pythons=settings.default_images.pythons,
         clock=clock,
     )
     return service(control_pb2.DESCRIPTOR.services_by_name["Control"], api.methods(), api.authenticate, parts.metrics)

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from yarl import URL
 
-from cove.exception import ConnectionError, Error, FilesystemExecutionError
+from cove.exception import ConnectionError, Error, FilesystemExecutionError, RequestSizeError
 from cove.types import SandboxId, new_id
 from cove.wire import data_pb2
 from cove.wire.errors import decode
@@ -22,6 +22,8 @@ from router.nodes import Node
 
 POLL_S: Final = 50.0
 CHUNK_BYTES: Final = 2**20
+MAX_NAMES: Final = 1_000_000
+"""In one directory."""
 
 
 class NodeSandbox:
@@ -127,6 +129,34 @@ class NodeSandbox:
         request = data_pb2.FileMakeDirectoryRequest(sandbox_id=self.sandbox_id, path=_bytes(path), parents=True)
         await self._unary("FileMakeDirectory", request, data_pb2.FileMakeDirectoryResponse)
 
+    async def list_names(self, path: str) -> list[str]:
+        """What a directory contains, sorted; nothing if there is none. Raises: cove.exception.Error."""
+        request = data_pb2.FileListRequest(sandbox_id=self.sandbox_id, path=_bytes(path))
+        stub: Any = self._channel.unary_stream(
+            "/cove.v1.DataPlane/FileList",
+            request_serializer=data_pb2.FileListRequest.SerializeToString,
+            response_deserializer=data_pb2.FileListChunk.FromString,
+        )
+        names: list[bytes] = []
+        try:
+            async for chunk in stub(request, metadata=self._metadata()):
+                names += [entry.name_bytes or entry.name.encode() for entry in chunk.entries]
+                if len(names) > MAX_NAMES:
+                    raise RequestSizeError(f"The directory {path[:80]!r} has more than {MAX_NAMES} files.", remedy="Name them.")
+        except grpc.RpcError as error:
+            failure = decode(error)
+            if isinstance(failure, FilesystemExecutionError):
+                return []
+            raise failure from error
+        return sorted(name.decode("utf-8", "surrogateescape") for name in names)
+
+    async def remove(self, path: str) -> None:
+        """With all below it; what is not there is fine. Raises: cove.exception.Error."""
+        if await self.mode(path) is None:
+            return
+        request = data_pb2.FileRemoveRequest(sandbox_id=self.sandbox_id, path=_bytes(path), recursive=True)
+        await self._unary("FileRemove", request, data_pb2.FileRemoveResponse)
+
     async def write_file(self, path: str, content: AsyncIterable[bytes], *, mode: int) -> None:
         """Raises: cove.exception.Error."""
         await self._put("file", {"path": path, "mode": f"{mode:o}", "parents": "1"}, content)
@@ -189,6 +219,11 @@ class NodeSandbox:
             return await stub(request, metadata=self._metadata())
         except grpc.RpcError as error:
             raise decode(error) from error
+
+
+async def one_piece(data: bytes) -> AsyncIterator[bytes]:
+    """``data`` as the content of :meth:`NodeSandbox.write_file`."""
+    yield data
 
 
 def _bytes(path: str) -> bytes:

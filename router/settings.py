@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from cove._settings import load_service
+from router.images.default_images import DefaultImages
 from snapshots.registry.settings import RegistrySettings
 from snapshots.settings import StoreSettings
 
@@ -97,6 +98,9 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     registry: RegistrySettings = RegistrySettings()
     """How image registries are reached: mirrors, those without TLS, time-outs."""
+
+    default_images: DefaultImages = DefaultImages()
+    """Images for ``debian_slim`` that come from a registry."""
 
     loopback_registries: bool = False
     """Whether clients may name registries on the router's own machine (``localhost:5000``) that ``registry`` does not list. Clients who are

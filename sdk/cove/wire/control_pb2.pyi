@@ -17,16 +17,18 @@ class HelloRequest(_message.Message):
     def __init__(self, client_version: _Optional[str] = ..., python_version: _Optional[str] = ...) -> None: ...
 
 class HelloResponse(_message.Message):
-    __slots__ = ("server_version", "workspace", "environment", "debian_pythons")
+    __slots__ = ("server_version", "workspace", "environment", "debian_pythons", "pulled_pythons")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     DEBIAN_PYTHONS_FIELD_NUMBER: _ClassVar[int]
+    PULLED_PYTHONS_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     workspace: str
     environment: str
     debian_pythons: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, server_version: _Optional[str] = ..., workspace: _Optional[str] = ..., environment: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
+    pulled_pythons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, server_version: _Optional[str] = ..., workspace: _Optional[str] = ..., environment: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ..., pulled_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TokenCreateRequest(_message.Message):
     __slots__ = ("name",)
