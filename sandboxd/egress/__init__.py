@@ -4,6 +4,6 @@ The packet filter (``sandboxd.network``) leads traffic here and decides by addre
 """
 
 from sandboxd.egress.model import Attempt, Client, Gatekeeper
-from sandboxd.egress.services import EgressServices
+from sandboxd.egress.services import EgressServices, EgressSettings
 
-__all__ = ["Attempt", "Client", "EgressServices", "Gatekeeper"]
+__all__ = ["Attempt", "Client", "EgressServices", "EgressSettings", "Gatekeeper"]

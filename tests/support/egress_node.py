@@ -20,6 +20,8 @@ class FakeNode:
         self.denied = [IPv4Network(entry) for entry in denied]
         self.pinned: list[tuple[SandboxId, list[str], float]] = []
         self.notes: list[tuple[SandboxId, Attempt]] = []
+        self.noted = asyncio.Event()
+        """Set by each note."""
         self.pin_error: Exception | None = None
         self.pinning = asyncio.Event()
         """Pins wait for it; set by default."""
@@ -46,6 +48,7 @@ class FakeNode:
 
     def note(self, sandbox_id: SandboxId, attempt: Attempt) -> None:
         self.notes.append((sandbox_id, attempt))
+        self.noted.set()
 
     def denials(self) -> list[tuple[str, str]]:
         """(rule, name or address) of what was denied, in order."""
