@@ -75,7 +75,7 @@ setup: $(STAMP_RUN)
 	@sandboxd/host/install.sh venv cargo
 
 setup-dev: $(STAMP_DEV)
-	@sandboxd/host/install.sh venv cargo clippy registry-tests
+	@sandboxd/host/install.sh venv cargo clippy registry-tests browser-tests
 
 $(GUEST): $(GUEST_SOURCES)
 	@sandboxd/host/install.sh cargo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cove.exception import InvalidError, RequestSizeError
@@ -30,6 +30,11 @@ SHA256_BYTES: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 _PYTHON: Final = re.compile(r"3\.[0-9]{1,2}")
 _KINDS: Final = frozenset({"", "ecr", "gcp"})
+
+
+def in_order(pythons: Iterable[str]) -> list[str]:
+    """Python versions, each once, oldest first."""
+    return sorted(set(pythons), key=lambda python: [int(part) for part in python.split(".")])
 
 
 def check_definition(definition: image_pb2.ImageDefinition) -> None:

@@ -43,6 +43,8 @@ from router.secret_files import private_directory, read_or_create
 from router.settings import RouterSettings
 from router.snapshots.assembly import SnapshotParts, assemble_snapshots
 from router.tasks import Finisher
+from router.terminal.api import TerminalApi
+from router.terminal.assembly import TerminalParts, assemble_terminals
 from snapshots.settings import open_store
 from snapshots.store import Store
 
@@ -87,6 +89,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     routes: Routes
     images: ImageParts
     snapshots: SnapshotParts
+    terminals: TerminalParts
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,16 +119,19 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
         parts = await _assemble(settings, db, client, secrets, finisher, store, clock)
         async with (
             parts.images.builds,
+            parts.terminals.live,
             _serving_http(settings, parts) as http_address,
             _serving_grpc(settings, parts, http_address, clock) as grpc_address,
             asyncio.TaskGroup() as eternal,
         ):
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
+            keeping = eternal.create_task(parts.terminals.keeper.run(), name="terminal keeper")
             storing = eternal.create_task(parts.images.keeper.run(), name="storekeeper")
             sweeping = eternal.create_task(parts.snapshots.sweeper.run(), name="snapshot sweeper")
             log.info("router started", grpc=grpc_address, http=http_address)
             yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()
+            keeping.cancel()
             storing.cancel()
             sweeping.cancel()
         await parts.authenticator.save_use()
@@ -175,6 +181,7 @@ async def _assemble(
         routes=Routes(db, nodes, secrets.access_key),
         images=images,
         snapshots=assemble_snapshots(db, nodes, client, creation, finisher, images.keeper, metrics, limits, clock),
+        terminals=assemble_terminals(settings, db, hasher, nodes, client, changes, clock),
     )
 
 
@@ -182,7 +189,9 @@ async def _assemble(
 async def _serving_http(settings: RouterSettings, parts: Parts) -> AsyncIterator[str]:
     blobs = BlobEdge(parts.images.store, parts.nodes, parts.authenticator)
     async with new_session() as session:
-        app = HttpEdge(HttpProxy(parts.routes, session, parts.metrics), blobs, parts.authenticator, parts.metrics).app()
+        app = HttpEdge(
+            HttpProxy(parts.routes, session, parts.metrics), blobs, parts.terminals.edge, parts.authenticator, parts.metrics
+        ).app()
         async with serving(app, settings.http_address, shutdown_grace_s=settings.shutdown_grace_s) as address:
             yield address
 
@@ -191,7 +200,7 @@ async def _serving_http(settings: RouterSettings, parts: Parts) -> AsyncIterator
 async def _serving_grpc(settings: RouterSettings, parts: Parts, http_address: str, clock: Callable[[], float]) -> AsyncIterator[str]:
     server = grpc.aio.server(options=_GRPC_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
     address = _bind(server, settings.grpc_address)
-    control = _control(settings, parts, _proxy_addresses(settings, address, http_address), clock)
+    control = _control(settings, parts, _proxy_addresses(settings, address, http_address), http_address, clock)
     server.add_generic_rpc_handlers(
         (control, _registry(settings, parts, http_address), DataPlaneProxy(parts.routes, parts.client, parts.metrics))
     )
@@ -204,15 +213,20 @@ async def _serving_grpc(settings: RouterSettings, parts: Parts, http_address: st
         log.info("router stopped")
 
 
+def _http_url(settings: RouterSettings, http_address: str) -> str:
+    """Where clients find the HTTP edge."""
+    return settings.advertised_http_url or f"http://{http_address}"
+
+
 def _proxy_addresses(settings: RouterSettings, grpc_address: str, http_address: str) -> Addresses | None:
     """What clients are sent to instead of the nodes; None: the nodes."""
     if settings.data_plane == "direct":
         return None
-    return Addresses(settings.advertised_grpc_address or grpc_address, settings.advertised_http_url or f"http://{http_address}")
+    return Addresses(settings.advertised_grpc_address or grpc_address, _http_url(settings, http_address))
 
 
 def _control(
-    settings: RouterSettings, parts: Parts, proxy: Addresses | None, clock: Callable[[], float]
+    settings: RouterSettings, parts: Parts, proxy: Addresses | None, http_address: str, clock: Callable[[], float]
 ) -> grpc.GenericRpcHandler[Any, Any]:
     sandboxes = Sandboxes(parts.db, parts.nodes, parts.client, parts.changes, parts.secrets.access_key, clock=clock, proxy=proxy)
     api = ControlApi(
@@ -223,8 +237,10 @@ def _control(
         sandboxes,
         parts.images.api(sandboxes, parts.nodes, parts.client),
         parts.snapshots.api(sandboxes),
+        TerminalApi(sandboxes, parts.terminals.terminals, url=_http_url(settings, http_address)),
         environment=settings.environment,
         version=metadata.version("cove-server"),
+        pulled_pythons=settings.default_images.pythons,
         clock=clock,
     )
     return service(control_pb2.DESCRIPTOR.services_by_name["Control"], api.methods(), api.authenticate, parts.metrics)
@@ -238,7 +254,7 @@ def _registry(settings: RouterSettings, parts: Parts, http_address: str) -> grpc
         join_token=secrets.join_token,
         public_key=secrets.access_key.public_bytes,
         report_interval_s=settings.report_interval_s,
-        http_url=settings.advertised_http_url or f"http://{http_address}",
+        http_url=_http_url(settings, http_address),
     )
     return service(node_pb2.DESCRIPTOR.services_by_name["NodeRegistry"], api.methods(), api.authenticate, parts.metrics)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from cove.exception import NotFoundError
 from cove.types import AppId, new_id
 from cove.wire import common_pb2, control_pb2, network_pb2
+from policies.images import in_order
 from policies.names import check_app_name, check_environment_name, check_token_name
 from router.auth import Authenticator, Caller
 from router.convert import from_capacity, to_info, to_status
@@ -18,6 +19,7 @@ from router.image_api import ImageApi
 from router.nodes import Node, NodeTable
 from router.sandboxes import Sandboxes
 from router.snapshot_api import SnapshotApi
+from router.terminal.api import TerminalApi
 
 TOKEN_ID_METADATA = "cove-token-id"
 TOKEN_SECRET_METADATA = "cove-token-secret"
@@ -35,15 +37,18 @@ class ControlApi:
         sandboxes: Sandboxes,
         images: ImageApi,
         snapshots: SnapshotApi,
+        terminals: TerminalApi,
         *,
         environment: str,
         version: str,
+        pulled_pythons: Sequence[str],
         clock: Callable[[], float],
     ) -> None:
-        """``environment``: of calls that name none."""
+        """``environment``: of calls that name none. ``pulled_pythons``: of default images that come from a registry."""
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
-        self._creation, self._sandboxes, self._images, self._snapshots = creation, sandboxes, images, snapshots
-        self._environment, self._version, self._clock = environment, version, clock
+        self._creation, self._sandboxes = creation, sandboxes
+        self._images, self._snapshots, self._terminals = images, snapshots, terminals
+        self._environment, self._version, self._pulled_pythons, self._clock = environment, version, pulled_pythons, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
         """By name in the service."""
@@ -66,6 +71,7 @@ class ControlApi:
             "SandboxNetworkUpdate": self.sandbox_network_update,
             **self._images.methods(),
             **self._snapshots.methods(),
+            **self._terminals.methods(),
         }
 
     async def authenticate(self, method: str, metadata: Metadata, peer: str) -> Caller:
@@ -78,7 +84,8 @@ class ControlApi:
             server_version=self._version,
             workspace=caller.workspace,
             environment=self._environment,
-            debian_pythons=self._nodes.debian_pythons(),
+            debian_pythons=in_order([*self._nodes.debian_pythons(), *self._pulled_pythons]),
+            pulled_pythons=self._pulled_pythons,
         )
 
     async def token_create(self, caller: Caller, request: control_pb2.TokenCreateRequest) -> control_pb2.TokenCreateResponse:

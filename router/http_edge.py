@@ -17,6 +17,7 @@ from router.grpc_edge import told
 from router.ingress.blob_edge import BlobEdge
 from router.ingress.http_proxy import HttpProxy
 from router.metrics import Metrics
+from router.terminal.edge import TerminalEdge
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,19 +27,26 @@ MAX_HEADER_BYTES: Final = 16_384
 class HttpEdge:
     """The routes that are the router's own, beside the proxy's."""
 
-    def __init__(self, proxy: HttpProxy, blobs: BlobEdge, authenticator: Authenticator, metrics: Metrics) -> None:
-        self._proxy, self._blobs, self._authenticator, self._metrics = proxy, blobs, authenticator, metrics
+    def __init__(self, proxy: HttpProxy, blobs: BlobEdge, terminals: TerminalEdge, authenticator: Authenticator, metrics: Metrics) -> None:
+        self._proxy, self._blobs, self._terminals, self._authenticator, self._metrics = proxy, blobs, terminals, authenticator, metrics
 
     def app(self) -> web.Application:
         """The application with all routes."""
         app = web.Application(middlewares=[_errors_as_json], handler_args={"max_line_size": MAX_HEADER_BYTES})
         app.add_routes(
-            [web.get("/healthz", self.healthz), web.get("/metrics", self.metrics), *self._proxy.handlers(), *self._blobs.handlers()]
+            [
+                web.get("/healthz", self.healthz),
+                web.get("/metrics", self.metrics),
+                *self._proxy.handlers(),
+                *self._blobs.handlers(),
+                *self._terminals.handlers(),
+            ]
         )
+        app.on_shutdown.append(self._terminals.stop)
         return app
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """That this process serves, and nothing else: the one answer that needs no token."""
+        """That this process serves, and nothing else: needs no token, as do only the files of the terminal's page."""
         return web.Response(text="ok\n")
 
     async def metrics(self, request: web.Request) -> web.Response:

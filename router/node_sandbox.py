@@ -1,4 +1,4 @@
-"""The data plane of one sandbox, for the router's own use: what a build does in it."""
+"""The data plane of one sandbox, for the router's own use: what builds and web terminals do in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from yarl import URL
 
-from cove.exception import ConnectionError, Error, FilesystemExecutionError
+from cove.exception import ConnectionError, Error, FilesystemExecutionError, RequestSizeError
 from cove.types import SandboxId, new_id
 from cove.wire import data_pb2
 from cove.wire.errors import decode
@@ -22,6 +22,8 @@ from router.nodes import Node
 
 POLL_S: Final = 50.0
 CHUNK_BYTES: Final = 2**20
+MAX_NAMES: Final = 1_000_000
+"""In one directory."""
 
 
 class NodeSandbox:
@@ -36,7 +38,6 @@ class NodeSandbox:
         """Start a process; returns its id. Raises: cove.exception.Error."""
         exec_id = new_id("ex")
         request = data_pb2.ProcessStartRequest(
-            sandbox_id=self.sandbox_id,
             exec_id=exec_id,
             argv=[argument.encode("utf-8", "surrogateescape") for argument in argv],
             env=env,
@@ -45,23 +46,51 @@ class NodeSandbox:
             timeout_s=timeout_s,
             no_stdin=True,
         )
-        await self._unary("ProcessStart", request, data_pb2.ProcessStatus)
+        await self.start_process(request)
         return exec_id
+
+    async def start_process(self, request: data_pb2.ProcessStartRequest) -> data_pb2.ProcessStatus:
+        """Start what ``request`` says, in this sandbox. Raises: cove.exception.Error: AlreadyExistsError: its id is another process's."""
+        request.sandbox_id = self.sandbox_id
+        status: data_pb2.ProcessStatus = await self._unary("ProcessStart", request, data_pb2.ProcessStatus)
+        return status
+
+    async def process(self, exec_id: str) -> data_pb2.ProcessStatus:
+        """How a process is. Raises: cove.exception.Error: NotFoundError: there is none."""
+        request = data_pb2.ProcessGetRequest(sandbox_id=self.sandbox_id, exec_id=exec_id)
+        status: data_pb2.ProcessStatus = await self._unary("ProcessGet", request, data_pb2.ProcessStatus)
+        return status
+
+    async def write_input(self, exec_id: str, offset: int, data: bytes) -> int:
+        """Write to a process's input; returns the next offset. Raises: cove.exception.Error: ConflictError: it has ended."""
+        request = data_pb2.ProcessInputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, offset=offset, data=data)
+        answer: data_pb2.ProcessInputResponse = await self._unary("ProcessInput", request, data_pb2.ProcessInputResponse)
+        return answer.offset
+
+    async def resize(self, exec_id: str, size: data_pb2.PtySize) -> None:
+        """Raises: cove.exception.Error: ConflictError: it has ended."""
+        request = data_pb2.ProcessResizeRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, pty=size)
+        await self._unary("ProcessResize", request, data_pb2.ProcessResizeResponse)
+
+    async def signal(self, exec_id: str, number: int) -> None:
+        """Send a signal to a process and all that it has started. Raises: cove.exception.Error: ConflictError: it has ended."""
+        request = data_pb2.ProcessSignalRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, signal=number, tree=True)
+        await self._unary("ProcessSignal", request, data_pb2.ProcessSignalResponse)
 
     async def output(self, exec_id: str, fd: int) -> AsyncIterator[bytes]:
         """What a process writes, as it comes, to its end. Raises: cove.exception.Error."""
         offset, ended = 0, False
         while not ended:
             before = offset
-            async for chunk in self._output_from(exec_id, fd, offset):
+            async for chunk in self.output_from(exec_id, fd, offset):
                 offset, ended = chunk.offset + len(chunk.data), chunk.eof
                 if chunk.data:
                     yield chunk.data
             if not ended and offset == before:
                 raise ConnectionError("The build's node broke off a command's output.", remedy="Build again.")
 
-    async def _output_from(self, exec_id: str, fd: int, offset: int) -> AsyncIterator[data_pb2.OutputChunk]:
-        """One stream; a last chunk without ``eof`` says that it was cut."""
+    async def output_from(self, exec_id: str, fd: int, offset: int) -> AsyncIterator[data_pb2.OutputChunk]:
+        """What there is from ``offset`` on, and what comes. Without ``eof`` in its last chunk it was cut. Raises: cove.exception.Error."""
         request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, offset=offset, follow=True)
         stub: Any = self._channel.unary_stream(
             "/cove.v1.DataPlane/ProcessOutput",
@@ -99,6 +128,34 @@ class NodeSandbox:
         """With its parents; one that exists is fine. Raises: cove.exception.Error."""
         request = data_pb2.FileMakeDirectoryRequest(sandbox_id=self.sandbox_id, path=_bytes(path), parents=True)
         await self._unary("FileMakeDirectory", request, data_pb2.FileMakeDirectoryResponse)
+
+    async def list_names(self, path: str) -> list[str]:
+        """What a directory contains, sorted; nothing if there is none. Raises: cove.exception.Error."""
+        request = data_pb2.FileListRequest(sandbox_id=self.sandbox_id, path=_bytes(path))
+        stub: Any = self._channel.unary_stream(
+            "/cove.v1.DataPlane/FileList",
+            request_serializer=data_pb2.FileListRequest.SerializeToString,
+            response_deserializer=data_pb2.FileListChunk.FromString,
+        )
+        names: list[bytes] = []
+        try:
+            async for chunk in stub(request, metadata=self._metadata()):
+                names += [entry.name_bytes or entry.name.encode() for entry in chunk.entries]
+                if len(names) > MAX_NAMES:
+                    raise RequestSizeError(f"The directory {path[:80]!r} has more than {MAX_NAMES} files.", remedy="Name them.")
+        except grpc.RpcError as error:
+            failure = decode(error)
+            if isinstance(failure, FilesystemExecutionError):
+                return []
+            raise failure from error
+        return sorted(name.decode("utf-8", "surrogateescape") for name in names)
+
+    async def remove(self, path: str) -> None:
+        """With all below it; what is not there is fine. Raises: cove.exception.Error."""
+        if await self.mode(path) is None:
+            return
+        request = data_pb2.FileRemoveRequest(sandbox_id=self.sandbox_id, path=_bytes(path), recursive=True)
+        await self._unary("FileRemove", request, data_pb2.FileRemoveResponse)
 
     async def write_file(self, path: str, content: AsyncIterable[bytes], *, mode: int) -> None:
         """Raises: cove.exception.Error."""
@@ -162,6 +219,11 @@ class NodeSandbox:
             return await stub(request, metadata=self._metadata())
         except grpc.RpcError as error:
             raise decode(error) from error
+
+
+async def one_piece(data: bytes) -> AsyncIterator[bytes]:
+    """``data`` as the content of :meth:`NodeSandbox.write_file`."""
+    yield data
 
 
 def _bytes(path: str) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 
 from cove.exception import NotFoundError, ResourceExhaustedError
 from cove.types import NodeId, SandboxId, new_id
+from policies.images import in_order
 from router.auth import SESSION_PREFIX, Hasher
 from router.db.protocol import NodeStore
 from router.db.records import Capacity, NodeRecord
@@ -165,8 +166,7 @@ class NodeTable:
 
     def debian_pythons(self) -> list[str]:
         """Pythons that some reachable node has a default image for, oldest first."""
-        found = {python for node in self.reachable() for python in node.record.debian_pythons}
-        return sorted(found, key=lambda python: [int(part) for part in python.split(".")])
+        return in_order(python for node in self.reachable() for python in node.record.debian_pythons)
 
     def _add(self, node: Node) -> None:
         self._nodes[node.node_id] = node

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from cove._settings import load_service
+from router.images.default_images import DefaultImages
 from snapshots.registry.settings import RegistrySettings
 from snapshots.settings import StoreSettings
 
@@ -98,12 +99,21 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     registry: RegistrySettings = RegistrySettings()
     """How image registries are reached: mirrors, those without TLS, time-outs."""
 
+    default_images: DefaultImages = DefaultImages()
+    """Images for ``debian_slim`` that come from a registry."""
+
     loopback_registries: bool = False
     """Whether clients may name registries on the router's own machine (``localhost:5000``) that ``registry`` does not list. Clients who are
     not the machine's masters could knock on its services that way."""
 
     build_timeout_s: Positive = 3600
     """How long the steps of one layer of an image may take."""
+
+    terminal_idle_s: Seconds = 3600.0
+    """A web terminal without a page, or without a byte to or from one, is hung up after this long: somebody has left a door open."""
+
+    terminal_lifetime_s: Seconds = 12 * 3600.0
+    """A web terminal is hung up after this long in any case: a working day and some."""
 
     max_concurrent_calls: Positive = 20_000
     """gRPC calls in progress, long polls and proxied streams included; more are refused."""

@@ -97,7 +97,7 @@ def layer_ref(layer: Layer) -> LayerRef:
 
 def release_of(image: Image) -> str:
     """The Debian release that ``image`` stands on; empty: something else."""
-    kind, _, python = image.layers[0].base.partition(":")
+    kind, _, python = image.base.partition(":")
     return DEBIAN_PYTHONS.get(python, "") if kind == "debian" else ""
 
 

@@ -58,10 +58,15 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str = ""
     """Empty: a base that every node makes itself, known by its one layer."""
     layers: tuple[Layer, ...]
-    """The lowest first; the lowest may be a base."""
+    """The lowest first; the lowest may be a base. None: an image without files."""
     env: Mapping[str, str] = {}
     user: str = ""
     """Who processes run as that name nobody; empty: root."""
+
+    @property
+    def base(self) -> str:
+        """The base that it stands on, ``debian:3.11``; empty: none."""
+        return self.layers[0].base if self.layers else ""
 
 
 class MemoryRef(msgspec.Struct, frozen=True, kw_only=True):

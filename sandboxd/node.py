@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -151,10 +152,11 @@ class Node:
         )
         directory = self._journal.directory(request.sandbox_id)
         try:
-            directory.create(entry, request.env)
-        except OSError as error:
+            with _writing():
+                directory.create(entry, request.env)
+        except ResourceExhaustedError:
             directory.remove()
-            raise ResourceExhaustedError(f"The node cannot write: {error.strerror}.", remedy="Free space on it, or add a node.") from error
+            raise
         sandbox = Sandbox(entry, directory, request.env, self._outside)
         self._start(sandbox)
         return sandbox
@@ -211,7 +213,8 @@ class Node:
         guest = await sandbox.guest()
         with sandbox.activity():
             await guest.call(Op.SYNC)
-            return await self._assembly.take_layer(sandbox.entry, layer_id, merge)
+            with _writing():
+                return await self._assembly.take_layer(sandbox.entry, layer_id, merge)
 
     async def take_memory(self, sandbox_id: str, order: MemoryOrder) -> Manifest:
         """Make a running sandbox's memory a snapshot, and its changes a layer, of this node. Idempotent by ``order.snapshot_id``.
@@ -224,7 +227,8 @@ class Node:
         guest = await sandbox.guest()
         with sandbox.activity():
             await guest.call(Op.SYNC)
-            return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox.save_state))
+            with _writing():
+                return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox.save_state))
 
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""
@@ -259,6 +263,15 @@ class Node:
             log.error("orphan not freed", sandbox=sandbox_id, errors=[str(error) for error in group.exceptions])
         else:
             log.warning("orphan freed", sandbox=sandbox_id)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Raises: ResourceExhaustedError: where the disk refused what the block wrote."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceExhaustedError(f"The node cannot write: {error.strerror}.", remedy="Free space on it, or add a node.") from error
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], interval_s: float) -> None:

@@ -144,8 +144,7 @@ class Sandbox:
 
     async def guest(self) -> Guest:
         """The guest, once it serves. Raises: ConflictError(sandbox_ended)."""
-        while self.state is State.PENDING:
-            await self.wait_change()
+        await self.wait_booted()
         if self.state is not State.RUNNING or self._guest is None:
             result = self._record.result
             raise ConflictError(
@@ -155,6 +154,16 @@ class Sandbox:
                 context={"reason": result.reason if result else "unknown"},
             )
         return self._guest
+
+    async def wait_booted(self) -> None:
+        """Return when the sandbox runs, or has ended."""
+        while self.state is State.PENDING:
+            await self.wait_change()
+
+    async def wait_remembered(self) -> None:
+        """Return when the processes are known that came with the memory that the sandbox goes on from."""
+        if self.entry.restore:
+            await self.wait_booted()
 
     async def wait_change(self) -> None:
         """Return at the next change of state."""

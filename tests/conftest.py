@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.chromium import PROGRAM as CHROMIUM
 from tests.support.leak_guard import Traces
 from tests.support.live_fixtures import app, live, sandboxes, shared
 
@@ -28,6 +29,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         missing = _missing_for_runsc()
     elif item.get_closest_marker("needs_root"):
         missing = _missing_for_root()
+    if not missing and item.get_closest_marker("needs_chromium") and not Path(CHROMIUM).exists():
+        missing = "chromium is not installed"
     if missing and os.environ.get("CI"):
         pytest.fail(f"CI must be able to run this test, but {missing}", pytrace=False)
     if missing:

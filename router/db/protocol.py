@@ -20,6 +20,7 @@ from router.db.records import (
     Observed,
     SandboxQuery,
     SandboxRecord,
+    TerminalRecord,
     TokenRecord,
 )
 from router.db.snapshots import SnapshotStore
@@ -189,6 +190,34 @@ class NodeStore(Protocol):
         """Store what a heartbeat says; a no-op for an unknown node."""
 
 
+class TerminalStore(Protocol):
+    """Terminals for web browsers."""
+
+    async def add(self, terminal: TerminalRecord) -> None:
+        """Store one whose id is new."""
+
+    async def get(self, terminal_id: str) -> TerminalRecord | None:
+        """By id."""
+
+    async def count(self, sandbox_id: SandboxId) -> int:
+        """How many a sandbox has."""
+
+    async def redeem(self, terminal_id: str, ticket_hash: bytes, session_hash: bytes, at: float) -> bool:
+        """Exchange a one-time token that is good at ``at`` for a session. False: it is not, or not any more; of two at once one wins."""
+
+    async def started(self, terminal_id: str, at: float) -> None:
+        """The process was started."""
+
+    async def touch(self, used_at: Mapping[str, float]) -> None:
+        """Move ``used_at`` forward for each terminal id."""
+
+    async def over(self, now: float, *, used_before: float, limit: int) -> list[TerminalRecord]:
+        """Those that ended: by age, unused since ``used_before``, never opened in time, or with an API token that was revoked."""
+
+    async def delete(self, terminal_id: str) -> None:
+        """Forget it; a no-op if it is not there."""
+
+
 class Database(Protocol):
     """All stores of one database."""
 
@@ -204,6 +233,8 @@ class Database(Protocol):
     def images(self) -> ImageStore: ...
     @property
     def snapshots(self) -> SnapshotStore: ...
+    @property
+    def terminals(self) -> TerminalStore: ...
     @property
     def idempotency(self) -> IdempotencyStore: ...
 

@@ -143,6 +143,29 @@ class AppRecord(msgspec.Struct, frozen=True):
     created_at: float
 
 
+class TerminalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A process on a terminal that a browser may attach to, and what opens it. Secrets are kept as hashes only."""
+
+    terminal_id: str
+    sandbox_id: SandboxId
+    token_id: str
+    """The API token that asked for it; when that is revoked, this ends."""
+    exec_id: str
+    request: bytes
+    """``cove.v1.TerminalCreateRequest``."""
+    ticket_hash: bytes
+    """Of the one-time token; empty: it was used."""
+    ticket_expires_at: float
+    created_at: float
+    expires_at: float
+    session_hash: bytes = b""
+    """Of the cookie that the one-time token was exchanged for."""
+    used_at: float = 0
+    """When a browser last attached, or bytes last went through."""
+    started_at: float = 0
+    """When the process was started, which happens once."""
+
+
 class TokenRecord(msgspec.Struct, frozen=True):
     """One API token, without its secret."""
 

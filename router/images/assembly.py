@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from policies.images import in_order
 from router.creation import Creation
 from router.db.protocol import Database
 from router.image_api import ImageApi
@@ -66,8 +67,17 @@ def assemble_images(
         clock=clock,
     )
     pulls = Pulls(db, store, settings.registry, loopback=settings.loopback_registries, clock=clock)
-    builder = Builder(db, store, catalogue, workshops, pulls, clock=clock)
-
+    defaults = settings.default_images
+    builder = Builder(
+        db,
+        store,
+        catalogue,
+        workshops,
+        pulls,
+        defaults,
+        pythons=lambda: in_order([*nodes.debian_pythons(), *defaults.images]),
+        clock=clock,
+    )
     return ImageParts(
         store=store,
         catalogue=catalogue,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a Debian machine lacks to run cove, and nothing that is there: `install.sh [venv] [cargo] [clippy] [registry-tests]`.
+# Installs what a Debian machine lacks to run cove, and nothing that is there: `install.sh [venv] [cargo] [clippy] [registry-tests] [browser-tests]`.
 # Without arguments: what a node needs at run time. The words add what building from source and the tests need.
 # Idempotent; silent when all is there.
 # The packages come from the machine's own sources; runsc from that mirror's backports where the release itself has an older one.
@@ -38,6 +38,7 @@ missing() {
             cargo) has cargo && { has cc || has gcc; } || echo cargo ;;
             clippy) cargo clippy --version >/dev/null 2>&1 || echo rust-clippy ;;
             registry-tests) for program in docker-registry skopeo umoci; do has "$program" || echo "$program"; done ;;
+            browser-tests) has chromium || echo chromium ;;
             *) fail "unknown word: $word" ;;
         esac
     done

@@ -7,12 +7,13 @@ from typing import Final
 
 import msgspec
 
-from cove.exception import ConflictError, Error
+from cove.exception import ConflictError, Error, ResourceExhaustedError
 from sandboxd.runtime import ContainerStatus, RuntimeFailed
 
 MAX_FAILURE_TEXT: Final = 800
 MAX_NAME: Final = 200
 _DELETED: Final = re.compile(rb'gofer\.dentry\("([^"\n]*)"\)\.beforeSave: deleted')
+_FULL: Final = b"no space left on device"
 _STACK: Final = b"\ngoroutine "
 """What comes after it is for gVisor's developers."""
 
@@ -49,6 +50,8 @@ def checkpoint_failure(stderr: bytes) -> Error:
             f"A program has the file /{name} open, which was deleted: memory that refers to it could not be restored.",
             remedy="Close it, or keep such files in /dev/shm, which is memory; then take the snapshot again.",
         )
+    if _FULL in stderr:
+        return ResourceExhaustedError("The node's disk is too full for the sandbox's memory.", remedy="Free space on it, or add a node.")
     return RuntimeFailed(f"runsc checkpoint failed: {failure_text(b'', stderr.partition(_STACK)[0])}")
 
 

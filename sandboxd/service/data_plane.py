@@ -11,7 +11,6 @@ from typing import Final
 from cove.exception import InvalidError, RequestSizeError
 from cove.types import MAIN_EXEC_ID
 from cove.wire import data_pb2, data_pb2_grpc
-from sandboxd.lifecycle import State
 from sandboxd.node import Node
 from sandboxd.processes import Process
 from sandboxd.sandbox import NOTES_EXEC_ID, Sandbox
@@ -47,11 +46,15 @@ class DataPlaneService(FilePlane, data_pb2_grpc.DataPlaneServicer):
         return self._node.get(sandbox_id)
 
     async def _process(self, request: OnProcess, context: Context) -> tuple[Sandbox, Process]:
-        """The process that the call names; the main one is waited for while the sandbox starts. Raises: NotFoundError."""
+        """The process that the call names; the main one, and any that comes with a memory, is waited for while the sandbox starts.
+
+        Raises: NotFoundError.
+        """
         sandbox = self._sandbox(request.sandbox_id, context)
         if request.exec_id == MAIN_EXEC_ID and sandbox.entry.command:
-            while sandbox.state is State.PENDING:
-                await sandbox.wait_change()
+            await sandbox.wait_booted()
+        else:
+            await sandbox.wait_remembered()
         return sandbox, sandbox.processes.get(request.exec_id)
 
     @unary
@@ -68,6 +71,7 @@ class DataPlaneService(FilePlane, data_pb2_grpc.DataPlaneServicer):
     @unary
     async def ProcessList(self, request: data_pb2.ProcessListRequest, context: Context) -> data_pb2.ProcessListResponse:
         sandbox = self._sandbox(request.sandbox_id, context)
+        await sandbox.wait_remembered()
         shown = [process for process in sandbox.processes if process.live or request.include_ended]
         return data_pb2.ProcessListResponse(processes=[process_status(process) for process in shown])
 

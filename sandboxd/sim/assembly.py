@@ -32,8 +32,8 @@ class SimAssembly:
         self._boot_s = boot_s
 
     async def make(self, entry: Entry) -> Made:
-        if not entry.image.layers[0].base.startswith("debian:"):
-            raise NotFoundError(f"There is no image {entry.image.layers[0].base!r}.", remedy="Simulated sandboxes have Debian only.")
+        if not entry.image.base.startswith("debian:"):
+            raise NotFoundError(f"There is no image {entry.image.base!r}.", remedy="Simulated sandboxes have Debian only.")
         directory = self._sandboxes / entry.sandbox_id
         directory.mkdir()
         fifos = Fifos(directory)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cove.io_streams import StreamReader, StreamWriter
     from cove.secret import Secret
     from cove.snapshot import SandboxSnapshot
-    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType
+    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, TerminalLink
 
     class _Sandbox_exec(Protocol):
         """Start a process. Returns when it runs; no shell is involved.
@@ -674,6 +674,22 @@ class Sandbox(Face):
         """
         result: builtins.list[Sandbox] = wrap_all(await self._impl.fork(n, timeout=timeout))
         return result
+
+    @method
+    async def create_terminal(self, *args: str, workdir: str | None = None, user: str | None = None) -> TerminalLink:
+        """Make a link that opens a terminal in a web browser, once and within two minutes.
+
+        The command starts when the link is opened. It is hung up when the browser stays away for long; see docs/networking.md.
+
+        Args:
+            args: the command, run without a shell; ``/bin/bash`` when left out.
+            workdir: its working directory; the sandbox's when left out.
+            user: run it as this user, as :meth:`exec` takes it; root when left out.
+        Raises:
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped.
+            ResourceExhaustedError: it has too many terminals.
+        """
+        return await self._impl.create_terminal(*args, workdir=workdir, user=user)
 
 
 __all__ = ["Sandbox"]

@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Final, NewType
 
@@ -199,6 +199,19 @@ class FileWatchEvent:
 
     paths: list[str]
     type: FileWatchEventType
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalLink:
+    """Opens a terminal in a web browser, once.
+
+    Attributes:
+        url: a secret until it was opened: it ends with the token. ``repr`` hides it.
+        expires_at: Unix seconds: when it can be opened no more.
+    """
+
+    url: str = field(repr=False)
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class Thing(msgspec.Struct, frozen=True):
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
+    mtime_s: int = 0
 
 
 Tree = dict[str, Thing]
@@ -58,7 +59,9 @@ def unpack(tree: Tree, directory: str, archive: bytes) -> None:
             make_directories(tree, posixpath.dirname(path))
             content = opened.extractfile(member) if member.isfile() else None
             data = content.read() if content else member.linkname.encode("utf-8", "surrogateescape")
-            tree[path] = Thing(tarfile.REGTYPE if member.isfile() else member.type, data, member.mode, member.uid, member.gid)
+            tree[path] = Thing(
+                tarfile.REGTYPE if member.isfile() else member.type, data, member.mode, member.uid, member.gid, int(member.mtime)
+            )
 
 
 def pack(tree: Tree, path: str) -> bytes:
@@ -74,7 +77,7 @@ def pack(tree: Tree, path: str) -> bytes:
             member = tarfile.TarInfo("." if is_root and thing.kind == tarfile.DIRTYPE else posixpath.basename(path))
             if not is_root:
                 member.name = posixpath.relpath(found, path)
-            member.type, member.mode, member.uid, member.gid = thing.kind, thing.mode, thing.uid, thing.gid
+            member.type, member.mode, member.uid, member.gid, member.mtime = thing.kind, thing.mode, thing.uid, thing.gid, thing.mtime_s
             if thing.kind == tarfile.SYMTYPE:
                 member.linkname = thing.content.decode()
             elif thing.kind == tarfile.REGTYPE and id(thing) in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,8 +16,9 @@ from aiohttp import web
 from cove.exception import Error, FilesystemExecutionError
 from cove.wire import data_pb2
 from cove.wire.errors import abort
+from router.images.builder.layers import GIT
 from tests.support.fake_layers import FakeLayers
-from tests.support.fake_tree import make_directories, pack, put, remove, unpack
+from tests.support.fake_tree import Thing, make_directories, pack, put, remove, unpack
 
 
 class Process(msgspec.Struct):
@@ -31,6 +33,11 @@ class Process(msgspec.Struct):
     exit_code: int = 0
     done: bool = False
     changed: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it is ADD's, and not the user's."""
+        return self.argv[0] == "python3" or self.argv[3:4] == ["clone"]
 
     def end(self, exit_code: int = 0, said: bytes = b"") -> None:
         """It writes this and ends."""
@@ -57,6 +64,10 @@ class Workbench:
         self.hanging = asyncio.Event()
         """Set when a process runs that does not end by itself."""
         self.cut_output = 0
+        self.urls: dict[str, Thing] = {}
+        """What can be fetched."""
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        """What can be cloned: files by path."""
         self.http_url = ""
         self.refusal: Error | None = None
         """Of starting processes."""
@@ -64,7 +75,7 @@ class Workbench:
     @property
     def commands(self) -> list[Process]:
         """What was started, without what the builder needs for itself."""
-        return [process for process in self.processes.values() if process.argv[0] not in ("/bin/rm", "tar")]
+        return [process for process in self.processes.values() if process.argv[-1] != GIT.removeprefix("RUN ") and not process.fetches]
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Workbench]:
@@ -92,6 +103,10 @@ class Workbench:
             ),
             "FileStat": _unary(self._stat, data_pb2.FileStatRequest),
             "FileMakeDirectory": _unary(self._make_directory, data_pb2.FileMakeDirectoryRequest),
+            "FileRemove": _unary(self._remove, data_pb2.FileRemoveRequest),
+            "FileList": grpc.unary_stream_rpc_method_handler(
+                self._list, data_pb2.FileListRequest.FromString, data_pb2.FileListChunk.SerializeToString
+            ),
         }
         made: grpc.GenericRpcHandler[Any, Any] = grpc.method_handlers_generic_handler("cove.v1.DataPlane", handlers)
         return made
@@ -106,17 +121,30 @@ class Workbench:
         return data_pb2.ProcessStatus(exec_id=request.exec_id, state=data_pb2.PROCESS_STATE_RUNNING)
 
     def _run(self, process: Process) -> None:
-        tree = self.layers.trees[process.sandbox_id]
         match process.argv:
-            case ["/bin/rm", "-rf", *paths]:
-                for path in paths:
-                    remove(tree, path)
-            case ["tar", "-xf", archive, "-C", target]:
-                unpack(tree, target, tree[archive].content)
+            case ["python3", "-c", _, url, path, _]:
+                self._fetch(process, url, path)
+                return
+            case ["/bin/sh", "-c", _, "clone", url, ref, keep, _, place]:
+                self._clone(process, f"{url}#{ref}" if ref else url, place, keep=bool(keep))
+                return
             case ["/bin/sh", "-c", script]:
                 self._shell(process, script)
                 return
         process.end()
+
+    def _fetch(self, process: Process, url: str, path: str) -> None:
+        if url in self.urls:
+            put(self.layers.trees[process.sandbox_id], path, b"")
+            self.layers.trees[process.sandbox_id][path] = self.urls[url]
+        process.end(0 if url in self.urls else 1, b"" if url in self.urls else b"HTTPError: HTTP Error 404: Not Found")
+
+    def _clone(self, process: Process, source: str, place: str, *, keep: bool) -> None:
+        tree = self.layers.trees[process.sandbox_id]
+        for path, content in self.repositories.get(source, {}).items():
+            if keep or not path.startswith(".git/"):
+                put(tree, f"{place}/{path}", content)
+        process.end(0 if source in self.repositories else 128)
 
     def _shell(self, process: Process, script: str) -> None:
         """``echo WORDS``, ``complain WORDS``, ``write PATH WORD``, ``exit CODE``, ``hang``; separated by ``;`` or lines."""
@@ -168,6 +196,19 @@ class Workbench:
     async def _make_directory(self, request: data_pb2.FileMakeDirectoryRequest) -> data_pb2.FileMakeDirectoryResponse:
         make_directories(self.layers.trees[request.sandbox_id], request.path.decode())
         return data_pb2.FileMakeDirectoryResponse()
+
+    async def _remove(self, request: data_pb2.FileRemoveRequest) -> data_pb2.FileRemoveResponse:
+        remove(self.layers.trees[request.sandbox_id], request.path.decode())
+        return data_pb2.FileRemoveResponse()
+
+    async def _list(self, request: data_pb2.FileListRequest, context: Any) -> AsyncIterator[data_pb2.FileListChunk]:
+        """One entry a chunk, last one first."""
+        tree, path = self.layers.trees[request.sandbox_id], request.path.decode()
+        if path not in tree:
+            await abort(context, FilesystemExecutionError("no such directory", code="file_error", context={"errno": "2"}))
+        for found in sorted(tree, reverse=True):
+            if found != path and posixpath.dirname(found) == path:
+                yield data_pb2.FileListChunk(entries=[data_pb2.FileInfo(name=posixpath.basename(found))])
 
     async def _put_file(self, request: web.Request) -> web.Response:
         tree, query = self.layers.trees[request.match_info["sandbox_id"]], request.query

@@ -15,7 +15,7 @@ import grpc
 
 from cove.exception import ConnectionError, Error
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc, image_pb2, network_pb2
+from cove.wire import common_pb2, control_pb2, control_pb2_grpc, data_pb2, data_pb2_grpc, image_pb2, network_pb2, snapshot_pb2
 from cove.wire.errors import decode
 from tests.support.live_cove import LiveCove
 
@@ -114,6 +114,25 @@ class RawClient:
         assert sandbox.run("true").exit_code == 0
         return sandbox
 
+    # --- memory snapshots ----------------------------------------------------------------------------------------------------------------
+
+    def restore(self, snapshot: snapshot_pb2.SnapshotInfo, **overrides: Any) -> RawSandbox:
+        """A sandbox that goes on from memory; returns at once."""
+        request = snapshot_pb2.SandboxRestoreRequest(idempotency_key=new_id("ik"), snapshot_id=snapshot.snapshot_id, **overrides)
+        return RawSandbox(self, self.control.SandboxRestore(request))
+
+    def snapshots(self) -> dict[str, snapshot_pb2.SnapshotInfo]:
+        """All there are, by id."""
+        listing = self.control.SnapshotList(snapshot_pb2.SnapshotListRequest(limit=500))
+        return {snapshot.snapshot_id: snapshot for snapshot in listing.snapshots}
+
+    def stored_snapshot(self, snapshot: snapshot_pb2.SnapshotInfo, timeout_s: float = 40.0) -> None:
+        """Return when all of it is in the store."""
+        deadline = time.monotonic() + timeout_s
+        while not (info := self.snapshots()[snapshot.snapshot_id]).stored:
+            assert time.monotonic() < deadline, info
+            time.sleep(0.05)
+
     # --- images --------------------------------------------------------------------------------------------------------------------------
 
     def ready_from(self, image: image_pb2.ImageInfo, *command: str, **spec: Any) -> RawSandbox:
@@ -191,6 +210,12 @@ class RawSandbox:
         """The sandbox's files as an image."""
         request = image_pb2.SandboxSnapshotFilesystemRequest(sandbox_id=self.sandbox_id, idempotency_key=key or new_id("ik"))
         info: image_pb2.ImageInfo = self._client.control.SandboxSnapshotFilesystem(request)
+        return info
+
+    def memory(self, key: str = "") -> snapshot_pb2.SnapshotInfo:
+        """A memory snapshot."""
+        request = snapshot_pb2.SandboxSnapshotRequest(sandbox_id=self.sandbox_id, idempotency_key=key or new_id("ik"))
+        info: snapshot_pb2.SnapshotInfo = self._client.control.SandboxSnapshot(request)
         return info
 
     def diff(self) -> dict[bytes, str]:

@@ -19,7 +19,7 @@ hold() {{
 }}
 command=none
 for word; do
-    case "$word" in create | start | delete) command=$word; break ;; esac
+    case "$word" in create | start | delete | pause | checkpoint | resume | restore) command=$word; break ;; esac
 done
 hold "before-$command"
 "{runsc}" "$@"
@@ -40,7 +40,7 @@ class RunscHold:
 
     @contextlib.contextmanager
     def holding(self, moment: str) -> Iterator[None]:
-        """In the block runsc stops at ``moment``: ``before-`` or ``after-`` and ``create``, ``start`` or ``delete``."""
+        """In the block runsc stops at ``moment``: ``before-`` or ``after-`` and a command, such as ``create``."""
         switch = self._directory / moment
         switch.touch()
         try:

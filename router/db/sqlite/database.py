@@ -16,6 +16,7 @@ from router.db.sqlite.images import SqliteImages
 from router.db.sqlite.sandboxes import SqliteSandboxes
 from router.db.sqlite.simple import SqliteApps, SqliteIdempotency, SqliteNodes, SqliteTokens
 from router.db.sqlite.snapshots import SqliteSnapshots
+from router.db.sqlite.terminals import SqliteTerminals
 from router.db.sqlite.writer import Writer
 
 
@@ -30,6 +31,7 @@ class SqliteDatabase:
         self.nodes = SqliteNodes(reader, writer)
         self.images = SqliteImages(reader, writer)
         self.snapshots = SqliteSnapshots(reader, writer)
+        self.terminals = SqliteTerminals(reader, writer)
         self.idempotency = SqliteIdempotency(reader, writer)
 
     def pending_writes(self) -> int:

@@ -2,63 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from typing import Final
 
-import msgspec
-
-from cove.types import ImageId, new_id
-from cove.wire import common_pb2, image_pb2
+from cove.exception import ResourceExhaustedError
+from cove.wire import image_pb2
 from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import ImageRecord
+from router.images.builder.bases import Bases
 from router.images.builder.keys import keys_of
+from router.images.builder.order import Emit, Order, Turns
 from router.images.builder.pulls import Pulls
 from router.images.builder.stages import LayerBuild
 from router.images.builder.workshop import Workshops
 from router.images.catalogue import Catalogue
-from router.images.manifests import image_name
+from router.images.default_images import DefaultImages
 from snapshots.store import Store
 
-Emit = Callable[[image_pb2.ImageBuildLog], None]
-
-
-class _Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What one caller asks to be built. Layers are numbered from 1; 0 is the base."""
-
-    caller: Caller
-    request: image_pb2.ImageBuildRequest
-    emit: Emit
-
-    def is_fresh(self, layer: int) -> bool:
-        """Whether the cache must not give it: from the first that is forced on."""
-        if self.request.force_build or self.request.ignore_cache:
-            return True
-        return any(earlier.force_build for earlier in self.request.definition.layers[:layer])
-
-    def kept(self, key: bytes) -> bytes:
-        """``key``, or none where the cache shall stay as it is."""
-        return b"" if self.request.ignore_cache else key
-
-    def say(self, layer: int) -> Callable[[str], None]:
-        """Puts a line of text into the log of the layer."""
-        return lambda status: self.emit(image_pb2.ImageBuildLog(layer=layer, status=status))
+GIT: Final = "RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends git ca-certificates"
+"""What a default image needs to fetch repositories."""
 
 
 class Builder:
-    """Builds whole definitions; one instance per router."""
+    """Builds whole definitions; one instance per router.
+
+    Args:    pythons: of all default images that there are now.
+    """
 
     def __init__(
-        self, db: Database, store: Store, catalogue: Catalogue, workshops: Workshops, pulls: Pulls, *, clock: Callable[[], float]
+        self,
+        db: Database,
+        store: Store,
+        catalogue: Catalogue,
+        workshops: Workshops,
+        pulls: Pulls,
+        defaults: DefaultImages,
+        *,
+        pythons: Callable[[], list[str]],
+        clock: Callable[[], float],
     ) -> None:
-        self._db, self._store, self._catalogue, self._workshops, self._pulls, self._clock = db, store, catalogue, workshops, pulls, clock
-        self._turns: weakref.WeakValueDictionary[tuple[str, bytes], asyncio.Lock] = weakref.WeakValueDictionary()
+        self._db, self._store, self._catalogue, self._workshops, self._clock = db, store, catalogue, workshops, clock
+        self._defaults, self._pythons = defaults, pythons
+        self._turns = Turns()
+        self._bases = Bases(db, catalogue, pulls, self._turns, clock=clock)
 
     async def cached(self, caller: Caller, request: image_pb2.ImageBuildRequest) -> ImageRecord | None:
         """The image of the whole definition, if nothing has to be built."""
-        definition = request.definition
+        definition = self._defaults.resolved(request.definition)
         if request.force_build or request.ignore_cache or any(layer.force_build for layer in definition.layers):
             return None
         if definition.WhichOneof("base") == "image_id" and not definition.layers:
@@ -70,53 +61,17 @@ class Builder:
 
         Raises:  RemoteError: a command failed. InvalidError, UnimplementedError: the definition. Errors of pulls and of creating sandboxes.
         """
-        order = _Order(caller=caller, request=request, emit=emit)
-        keys = keys_of(request.definition)
-        image = await self._base(order, request.definition, keys[0], layer=0)
-        for number, layer in enumerate(request.definition.layers, start=1):
-            async with self._turn(caller.workspace, keys[number]):
+        definition = self._defaults.resolved(request.definition)
+        order, keys = Order(caller=caller, request=request, emit=emit), keys_of(definition)
+        image = await self._bases.of(order, definition, keys[0])
+        for number, layer in enumerate(definition.layers, start=1):
+            async with self._turns.turn(caller.workspace, keys[number]):
                 known = None if order.is_fresh(number) else await self._db.images.find(caller.workspace, keys[number])
                 image = known or await self._layer(order, number, layer, image, keys[number])
         assert image is not None  # a definition without a base has a layer
         return image
 
-    async def _base(self, order: _Order, definition: image_pb2.ImageDefinition, key: bytes, *, layer: int) -> ImageRecord | None:
-        """``layer``: whose log tells of it."""
-        match definition.WhichOneof("base"):
-            case "image_id":
-                return await self._catalogue.get(order.caller.workspace, definition.image_id)
-            case "debian":
-                return await self._local(order.caller, common_pb2.ImageRef(debian=definition.debian), key)
-            case "rootfs_path":
-                return await self._local(order.caller, common_pb2.ImageRef(rootfs_path=definition.rootfs_path), key)
-            case "registry":
-                return await self._pulled(order, definition.registry, key, layer=layer)
-        return None
-
-    async def _pulled(self, order: _Order, image: image_pb2.RegistryImage, key: bytes, *, layer: int) -> ImageRecord:
-        workspace, fresh = order.caller.workspace, order.is_fresh(0)
-        async with self._turn(workspace, key):
-            known = None if fresh else await self._db.images.find(workspace, key)
-            return known or await self._pulls.pull(workspace, image, order.kept(key), order.say(layer), replace=fresh)
-
-    async def _local(self, caller: Caller, reference: common_pb2.ImageRef, key: bytes) -> ImageRecord:
-        """A base that nodes make themselves, as an image to build on."""
-        base = image_name(reference)
-        image = ImageRecord(
-            image_id=ImageId(new_id("im")),
-            workspace=caller.workspace,
-            source="build",
-            description=base,
-            base=base,
-            created_at=self._clock(),
-        )
-        return await self._db.images.add(image, key)
-
-    async def _layer(self, order: _Order, number: int, layer: image_pb2.ImageLayer, parent: ImageRecord | None, key: bytes) -> ImageRecord:
-        async def pull(reference: str) -> ImageRecord:
-            named = image_pb2.ImageDefinition(registry=image_pb2.RegistryImage(reference=reference))
-            return await self._pulled(order, named.registry, keys_of(named)[0], layer=number)
-
+    async def _layer(self, order: Order, number: int, layer: image_pb2.ImageLayer, parent: ImageRecord | None, key: bytes) -> ImageRecord:
         work = LayerBuild(
             self._db,
             self._store,
@@ -124,15 +79,37 @@ class Builder:
             order.caller,
             layer,
             parent,
-            pull,
+            _Around(self, self._bases, order, number),
             say=order.say(number),
             output=lambda data: order.emit(image_pb2.ImageBuildLog(layer=number, data=data)),
             now=self._clock(),
         )
         return await work.build(order.kept(key), replace=order.is_fresh(number))
 
-    @asynccontextmanager
-    async def _turn(self, workspace: str, key: bytes) -> AsyncIterator[None]:
-        """Builds of one layer take turns: the second finds what the first has made."""
-        async with self._turns.setdefault((workspace, key), asyncio.Lock()):
-            yield
+    def tools(self, *, git: bool) -> image_pb2.ImageDefinition:
+        """An image to fetch things in. Raises: ResourceExhaustedError: there is no default image to make it of."""
+        pythons = self._pythons()
+        if not pythons:
+            raise ResourceExhaustedError("There is no default image to fetch with.", remedy="See `cove node list`; try again.")
+        layers = [image_pb2.ImageLayer(commands=[GIT])] if git else []
+        return image_pb2.ImageDefinition(debian=pythons[0], layers=layers)
+
+
+class _Around:
+    """What one layer of an order needs of others; see ``stages.Surroundings``."""
+
+    def __init__(self, builder: Builder, bases: Bases, order: Order, layer: int) -> None:
+        self._builder, self._bases, self._order, self._layer = builder, bases, order, layer
+
+    async def pulled(self, reference: str) -> ImageRecord:
+        return await self._bases.pulled(self._order, reference, layer=self._layer)
+
+    async def scratch(self) -> ImageRecord:
+        return await self._bases.scratch(self._order.caller)
+
+    async def tools(self, *, git: bool) -> ImageRecord:
+        request = image_pb2.ImageBuildRequest(definition=self._builder.tools(git=git))
+        return await self._builder.build(self._order.caller, request, self._emit)
+
+    def _emit(self, event: image_pb2.ImageBuildLog) -> None:
+        self._order.emit(image_pb2.ImageBuildLog(layer=self._layer, status=event.status, data=event.data))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Protocol
 
 from cove.dockerfile import parse_commands, parse_dockerfile, stages_of_commands
 from cove.dockerfile.plan import SCRATCH, Plan, PlannedStage, make_plan
 from cove.dockerfile.scope import platform_args
-from cove.exception import InternalError, InvalidError
+from cove.exception import InternalError
 from cove.types import ImageId, new_id
 from cove.wire import image_pb2
 from policies.images import DEFAULT_ENV
@@ -17,8 +18,9 @@ from router.auth import Caller
 from router.db.protocol import Database
 from router.db.records import ImageRecord
 from router.images.builder.account import Account
+from router.images.builder.downloads import Downloads
+from router.images.builder.items import Context, Item
 from router.images.builder.steps import Steps
-from router.images.builder.transfers import Context, Item
 from router.images.builder.workshop import Workshop, Workshops
 from router.images.manifests import config_of
 from router.node_sandbox import NodeSandbox
@@ -27,8 +29,22 @@ from snapshots.store import Store
 
 Say = Callable[[str], None]
 Output = Callable[[bytes], None]
-Pull = Callable[[str], Awaitable[ImageRecord]]
-"""The image behind a public reference."""
+
+
+class Surroundings(Protocol):
+    """Images that a layer's commands need beside the one it is added to."""
+
+    async def pulled(self, reference: str) -> ImageRecord:
+        """The one behind a public reference."""
+        ...
+
+    async def scratch(self) -> ImageRecord:
+        """The one without any files."""
+        ...
+
+    async def tools(self, *, git: bool) -> ImageRecord:
+        """The one to fetch things in: it has Python, and git where asked for."""
+        ...
 
 
 class LayerBuild:
@@ -36,7 +52,7 @@ class LayerBuild:
 
     Args:
         parent: what the layer is added to; None where its commands begin with FROM.
-        pull: for images that FROM and ``--from`` name.
+        around: for images that FROM, ``--from`` and ADD need.
     """
 
     def __init__(
@@ -47,16 +63,17 @@ class LayerBuild:
         caller: Caller,
         layer: image_pb2.ImageLayer,
         parent: ImageRecord | None,
-        pull: Pull,
+        around: Surroundings,
         *,
         say: Say,
         output: Output,
         now: float,
     ) -> None:
         self._db, self._workshops, self._caller, self._layer, self._parent = db, workshops, caller, layer, parent
-        self._pull, self._say, self._output, self._now = pull, say, output, now
+        self._around, self._say, self._output, self._now = around, say, output, now
         self._items: Mapping[str, Item] = Context(layer.context, store).items
         self._open: dict[int | str, Workshop] = {}
+        self._helpers: dict[bool, Workshop] = {}
         self._configs: dict[int, image_pb2.ImageConfig] = {}
 
     async def build(self, key: bytes, *, replace: bool) -> ImageRecord:
@@ -115,17 +132,17 @@ class LayerBuild:
         async def other(name: str) -> NodeSandbox:
             return await self._other(name, plan, stack)
 
-        steps = Steps(workshop, account, self._items, other, env=self._layer.env, secrets=self._layer.secrets, say=self._say)
+        async def helper(git: bool) -> Workshop:
+            return await self._helper(stack, git=git)
+
+        downloads = Downloads(helper, self._layer.secrets)
+        steps = Steps(workshop, account, self._items, other, downloads, env=self._layer.env, secrets=self._layer.secrets, say=self._say)
         for instruction in stage.stage.instructions:
             await steps.perform(instruction)
 
     async def _image(self, base: str | None) -> ImageRecord:
         if base is not None:
-            if base == SCRATCH:
-                raise InvalidError(
-                    "FROM scratch has nothing that could run a step.", remedy="Begin with an image, such as debian:bookworm-slim."
-                )
-            return await self._pull(base)
+            return await (self._around.scratch() if base == SCRATCH else self._around.pulled(base))
         if self._parent is None:
             raise InternalError("A stage without a base in a definition that has none.")
         return self._parent
@@ -137,9 +154,16 @@ class LayerBuild:
         }
         index: int | str = names.get(name.lower(), name)
         if index not in self._open:
-            image = await self._pull(name)
+            image = await self._around.pulled(name)
             self._open[index] = await stack.enter_async_context(self._workshops.open(self._caller, image, self._output, network=False))
         return self._open[index].sandbox
+
+    async def _helper(self, stack: AsyncExitStack, *, git: bool) -> Workshop:
+        """The sandbox that things are fetched in, one for all of the layer."""
+        if git not in self._helpers:
+            image = await self._around.tools(git=git)
+            self._helpers[git] = await stack.enter_async_context(self._workshops.open(self._caller, image, self._output))
+        return self._helpers[git]
 
 
 def _account(image: ImageRecord, plan: Plan) -> Account:

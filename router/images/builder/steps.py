@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cove.dockerfile import model
-from cove.dockerfile.copy_rules import context_path, destination_of
-from cove.dockerfile.globs import compile_glob, has_magic
 from cove.dockerfile.model import MountKind
 from cove.dockerfile.problems import at_line
 from cove.dockerfile.run_script import Script, script_of
-from cove.dockerfile.transfers import Origin, origin_of
-from cove.exception import InvalidError, UnimplementedError
+from cove.exception import UnimplementedError
 from router.images.builder.account import Account
-from router.images.builder.transfers import Item, StageFiles, is_archive, temporary_file, transfer, wanted_sources
-from router.images.builder.workshop import Workshop
-from router.node_sandbox import NodeSandbox
+from router.images.builder.additions import Addition
+from router.images.builder.downloads import Downloads
+from router.images.builder.items import Item, temporary_file
+from router.images.builder.mounts import Mounts
+from router.images.builder.stage_files import StageFiles
+from router.images.builder.transfers import transfer
+from router.images.builder.workshop import OpenStage, Workshop
+from router.node_sandbox import one_piece
 
 SCRATCH_DIR: Final = "/.cove/step"
 """Where a step's own files are while it runs; gone before the snapshot."""
 
+SCRIPT: Final = f"{SCRATCH_DIR}/script"
+
 SHOWN_CHARACTERS: Final = 100
 """Of an instruction, in errors."""
-
-Stage = Callable[[str], Awaitable[NodeSandbox]]
-"""Opens the stage or image that a ``--from`` names."""
 
 
 class Steps:
@@ -42,13 +43,14 @@ class Steps:
         workshop: Workshop,
         account: Account,
         items: Mapping[str, Item],
-        stage: Stage,
+        stage: OpenStage,
+        downloads: Downloads,
         *,
         env: Mapping[str, str],
         secrets: Mapping[str, str],
         say: Callable[[str], None],
     ) -> None:
-        self._workshop, self._account, self._items, self._stage = workshop, account, items, stage
+        self._workshop, self._account, self._items, self._stage, self._downloads = workshop, account, items, stage, downloads
         self._env, self._secrets, self._say = env, secrets, say
 
     async def perform(self, instruction: model.Instruction) -> None:
@@ -70,7 +72,8 @@ class Steps:
             case model.Copy():
                 await self._copy(instruction)
             case model.Add():
-                await self._add(instruction)
+                addition = Addition(instruction, self._items, self._workshop.sandbox, self._downloads, workdir=self._workdir)
+                await addition.carry_out()
             case model.Workdir(path=path):
                 self._account.config.workdir = posixpath.normpath(posixpath.join(self._workdir, path))
                 await self._workshop.sandbox.make_directory(self._account.config.workdir)
@@ -86,14 +89,15 @@ class Steps:
             env |= {mount.env: self._secrets[mount.id] for mount in run.mounts if mount.env and mount.id in self._secrets}
         else:
             env |= self._secrets
-        placed = [path for mount in run.mounts if (path := await self._mount(mount))]
-        argv = await self._argv(run)
-        try:
-            what = f"The step `{run.original.strip().splitlines()[0][:SHOWN_CHARACTERS]}`"
-            await self._workshop.run(what, argv, env=env, workdir=self._workdir, user=self._account.config.user)
-        finally:
-            if placed or argv[0] == f"{SCRATCH_DIR}/script":
-                await self._workshop.run("Tidying up", ["/bin/rm", "-rf", SCRATCH_DIR, *placed], env={})
+        mounts = Mounts(self._workshop.sandbox, self._items, self._stage, self._secrets, workdir=self._workdir)
+        async with mounts.shown(run.mounts):
+            argv = await self._argv(run)
+            try:
+                what = f"The step `{run.original.strip().splitlines()[0][:SHOWN_CHARACTERS]}`"
+                await self._workshop.run(what, argv, env=env, workdir=self._workdir, user=self._account.config.user)
+            finally:
+                if argv[0] == SCRIPT:
+                    await self._workshop.sandbox.remove(SCRATCH_DIR)
 
     async def _argv(self, run: model.Run) -> Sequence[str]:
         script = script_of(run)
@@ -101,31 +105,8 @@ class Steps:
             return script
         if not script.is_program:
             return [*self._account.shell, script.text]
-        path = f"{SCRATCH_DIR}/script"
-        await self._workshop.sandbox.write_file(path, _bytes(script.text.encode()), mode=0o755)
-        return [path]
-
-    async def _mount(self, mount: model.Mount) -> str:
-        """Give the command what the mount would show it. Returns: what to remove afterwards; empty: nothing."""
-        sandbox = self._workshop.sandbox
-        match mount.kind:
-            case MountKind.SECRET if not mount.env:
-                if mount.id not in self._secrets:
-                    if mount.required:
-                        raise InvalidError(f"The secret {mount.id!r} was not given.", remedy="Pass a Secret with this name.")
-                    return ""
-                path = mount.target or f"/run/secrets/{mount.id}"
-                await sandbox.write_file(path, _bytes(self._secrets[mount.id].encode()), mode=mount.mode or 0o400)
-                return path
-            case MountKind.CACHE | MountKind.TMPFS:
-                # Empty for each build, and not in the image: slower than a cache, never wrong.
-                if await sandbox.is_directory(mount.target):
-                    return ""
-                await sandbox.make_directory(mount.target)
-                return mount.target
-            case MountKind.BIND:
-                raise UnimplementedError("RUN --mount=type=bind is not supported yet.", remedy="COPY the files, and remove them after.")
-        return ""
+        await self._workshop.sandbox.write_file(SCRIPT, one_piece(script.text.encode()), mode=0o755)
+        return [SCRIPT]
 
     async def _copy(self, copy: model.Copy) -> None:
         if copy.from_ is None:
@@ -134,47 +115,6 @@ class Steps:
         with temporary_file() as file:
             files = StageFiles(file)
             sandbox = await self._stage(copy.from_)
-            for source in wanted_sources(copy):
+            for source in copy.sources:
                 await files.fetch(sandbox, source)
             await transfer(copy, files.items, self._workshop.sandbox, workdir=self._workdir)
-
-    async def _add(self, add: model.Add) -> None:
-        if any(origin_of(source) is Origin.URL for source in add.sources):
-            raise UnimplementedError("ADD of a URL is not supported yet.", remedy="Download it in a RUN, with curl for one.")
-        archives = [source for source in add.sources if add.unpack is not False and await self._names_archive(source)]
-        if not archives:
-            await transfer(add, self._items, self._workshop.sandbox, workdir=self._workdir)
-            return
-        if len(add.sources) > 1 or add.heredocs or has_magic(archives[0]):
-            raise UnimplementedError(
-                "ADD of an archive by a pattern, or beside other sources, is not supported yet.",
-                remedy="Use one ADD for each, with its name.",
-            )
-        if add.chown or add.chmod:
-            raise UnimplementedError("ADD of an archive with --chown or --chmod is not supported yet.", remedy="Change them in a RUN.")
-        item = self._items[context_path(archives[0])]
-        target = destination_of(add.destination, self._workdir).path
-        sandbox = self._workshop.sandbox
-        await sandbox.make_directory(target)
-        await sandbox.write_file(f"{SCRATCH_DIR}/archive", item.content(), mode=0o600)
-        try:
-            argv = ["tar", "-xf", f"{SCRATCH_DIR}/archive", "-C", target]
-            await self._workshop.run(f"Unpacking {archives[0][:80]}", argv, env=self._account.scope.env)
-        finally:
-            await self._workshop.run("Tidying up", ["/bin/rm", "-rf", SCRATCH_DIR], env={})
-
-    async def _names_archive(self, source: str) -> bool:
-        """Whether a source, which may be a pattern, names an archive."""
-        path = context_path(source)
-        if path in self._items or not has_magic(path):
-            return await self._is_archive(path)
-        glob = compile_glob(path)
-        return any([await self._is_archive(item) for item in self._items if item.count("/") == path.count("/") and glob.matches(item)])
-
-    async def _is_archive(self, path: str) -> bool:
-        item = self._items.get(path)
-        return item is not None and item.size_bytes > 0 and await is_archive(item)
-
-
-async def _bytes(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -39,6 +39,8 @@ DISK_BYTES: Final = 64 * GIB
 builds on small machines keep no sandbox out."""
 
 Log = Callable[[bytes], None]
+OpenStage = Callable[[str], Awaitable[NodeSandbox]]
+"""Opens the stage or image that a ``--from`` names."""
 
 
 class Workshop:

@@ -41,10 +41,15 @@ async def build(connection: Connection, app_id: str, recipe: Recipe) -> image_pb
 
 
 async def best_python(connection: Connection) -> str:
-    """The Python version of the server's Debian images that suits this client best: its own, else the newest."""
+    """The Python version of the server's default images that suits this client best: its own, else the newest."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     offered = list((await connection.hello()).debian_pythons)
     return own if own in offered or not offered else max(offered, key=_version_key)
+
+
+async def is_pulled(connection: Connection, version: str) -> bool:
+    """Whether the server has the default image with this Python from a registry, so that it has to be built first."""
+    return version in (await connection.hello()).pulled_pythons
 
 
 async def _follow(connection: Connection, request: image_pb2.ImageBuildRequest, output: BuildOutput) -> image_pb2.ImageInfo:

@@ -15,7 +15,7 @@ from typing import Final
 
 from cove import _spec
 from cove._async import _changes
-from cove._async._image_build import best_python, build
+from cove._async._image_build import best_python, build, is_pulled
 from cove._async._image_building import Building
 from cove._async._image_installing import Installing
 from cove._async.app import _App
@@ -254,13 +254,14 @@ class _Image(Installing, Building, Exposed):
 
 async def reference_of(image: _Image | None, connection: Connection, app_id: str) -> common_pb2.ImageRef:
     """What the wire knows ``image`` by. One with steps is built; the default one asks the server once which Pythons it has."""
-    if image is None:
-        return common_pb2.ImageRef(debian=await best_python(connection))
+    image = image or _Image.debian_slim(await best_python(connection))
     recipe = image._recipe
     if not recipe.steps and not image._image_id and not recipe.force_build:
         match recipe.base.WhichOneof("base"):
             case "debian":
-                return common_pb2.ImageRef(debian=recipe.base.debian or await best_python(connection))
+                python = recipe.base.debian or await best_python(connection)
+                if not await is_pulled(connection, python):
+                    return common_pb2.ImageRef(debian=python)
             case "rootfs_path":
                 return common_pb2.ImageRef(rootfs_path=recipe.base.rootfs_path)
     return common_pb2.ImageRef(image_id=await image._build_on(connection, app_id))

@@ -13,6 +13,7 @@ from cove import _egress, _endings, _spec
 from cove._async import _changes
 from cove._async._sandbox_files import Files
 from cove._async._sandbox_snapshots import Snapshots
+from cove._async._sandbox_terminals import Terminals
 from cove._async.app import _App
 from cove._async.base import Exposed
 from cove._async.client import _Client, connection_of
@@ -48,7 +49,7 @@ LIST_PAGE: Final = 100
 """Sandboxes that one question for a list brings."""
 
 
-class _Sandbox(Files, Snapshots, Exposed):
+class _Sandbox(Files, Snapshots, Terminals, Exposed):
     """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
 
     def __init__(self, connection: Connection, info: control_pb2.SandboxInfo, access: common_pb2.Access | None = None) -> None:

@@ -72,6 +72,7 @@ SANDBOX_TERMINATE: Final = _control("SandboxTerminate", control.SandboxTerminate
 SANDBOX_ACCESS: Final = _control("SandboxAccess", control.SandboxAccessRequest, common.Access)
 SANDBOX_NETWORK_UPDATE: Final = _control("SandboxNetworkUpdate", network.SandboxNetworkUpdateRequest, network.SandboxNetworkUpdateResponse)
 SANDBOX_SNAPSHOT_FILESYSTEM: Final = _control("SandboxSnapshotFilesystem", image.SandboxSnapshotFilesystemRequest, image.ImageInfo)
+TERMINAL_CREATE: Final = _control("TerminalCreate", control.TerminalCreateRequest, control.TerminalCreateResponse)
 SANDBOX_DIFF: Final = _control_stream("SandboxDiff", image.SandboxDiffRequest, image.FileChanges)
 SANDBOX_SNAPSHOT: Final = _control("SandboxSnapshot", snapshot.SandboxSnapshotRequest, snapshot.SnapshotInfo)
 SANDBOX_RESTORE: Final = _control("SandboxRestore", snapshot.SandboxRestoreRequest, control.SandboxCreateResponse)

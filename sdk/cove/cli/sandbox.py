@@ -13,11 +13,14 @@ from cove.cli._show import ago, ahead, print_json, print_table, progress
 from cove.exception import Error, InvalidError
 
 if TYPE_CHECKING:
+    from cove.types import TerminalLink
     from cove.wire import control_pb2, data_pb2
 
 Reference = Annotated[str, typer.Argument(metavar="SANDBOX", help="Its id, APP/NAME, or the name of a running one.")]
 Json = Annotated[bool, typer.Option("--json/--no-json", help="Print JSON.")]
 Environment = Annotated[list[str] | None, typer.Option("--env", metavar="KEY=VALUE", help="Environment variable. Repeatable.")]
+Workdir = Annotated[str | None, typer.Option(help="Working directory; the sandbox's when left out.")]
+User = Annotated[str | None, typer.Option(help="User: name, uid, name:group or uid:gid; root when left out.")]
 
 AS_IT_COMES: Final = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 """Context of a command whose arguments are another command: options end where that begins."""
@@ -31,6 +34,7 @@ def commands(app: typer.Typer) -> None:
     group.command("ps")(ps)
     group.command("logs")(logs)
     group.command("exec", context_settings=AS_IT_COMES)(exec_)
+    group.command("terminal", context_settings=AS_IT_COMES)(terminal)
     group.command("cp")(cp)
     group.command("snapshot")(snapshot)
     group.command("fork")(fork)
@@ -103,19 +107,35 @@ def exec_(
     sandbox: Reference,
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="A program and its arguments; no shell is involved.")],
     pty: Annotated[bool | None, typer.Option("--pty/--no-pty", help="Run on a terminal; by default where there is one here.")] = None,
-    workdir: Annotated[str | None, typer.Option(help="Working directory; the sandbox's when left out.")] = None,
+    workdir: Workdir = None,
     env: Environment = None,
-    user: Annotated[str | None, typer.Option(help="User: name, uid, name:group or uid:gid; root when left out.")] = None,
+    user: User = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Kill it after so long; the exit code is then 124.")] = None,
 ) -> None:
     """Run a command in a sandbox, with the standard streams of this one. Exits with its exit code."""
     from cove.cli._sandboxes import pairs
 
-    given = command[1:] if command[0] == "--" else command
-    if not given or (given is command and command[0].startswith("-")):
-        raise InvalidError("There is no command to run.", remedy="Write: cove sandbox exec [OPTIONS] SANDBOX -- COMMAND...")
+    given = _command(command, "cove sandbox exec [OPTIONS] SANDBOX -- COMMAND...")
     options = {"workdir": workdir, "env": pairs(env or [], what="--env"), "user": user, "timeout": timeout}
     raise typer.Exit(run(_exec(sandbox, given, pty, options)))
+
+
+def terminal(
+    sandbox: Reference,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help="A program and its arguments; /bin/bash when left out.")
+    ] = None,
+    workdir: Workdir = None,
+    user: User = None,
+    json: Json = False,
+) -> None:
+    """Print a link that opens a terminal in a web browser, once and within two minutes."""
+    given = _command(command, "cove sandbox terminal [OPTIONS] SANDBOX [-- COMMAND...]") if command else []
+    link = run(_terminal(sandbox, given, workdir, user))
+    if json:
+        print_json({"url": link.url, "expires_at": link.expires_at})
+    else:
+        typer.echo(link.url)
 
 
 def cp(
@@ -170,6 +190,12 @@ async def _exec(reference: str, command: list[str], pty: bool | None, options: d
     return await _attach.run_in(await _sandboxes.find(reference), command, pty=pty, **options)
 
 
+async def _terminal(reference: str, command: list[str], workdir: str | None, user: str | None) -> TerminalLink:
+    from cove.cli import _sandboxes
+
+    return await (await _sandboxes.find(reference)).create_terminal(*command, workdir=workdir, user=user)
+
+
 async def _cp(source: str, target: str) -> None:
     from cove.cli import _copy, _sandboxes
 
@@ -186,6 +212,14 @@ async def _terminate(references: list[str], *, wait: bool) -> list[Error]:
     from cove.cli import _sandboxes
 
     return await _sandboxes.terminate(references, wait=wait)
+
+
+def _command(given: list[str], usage: str) -> list[str]:
+    """The command after the dashes. Raises: InvalidError: there is none, or an option where it should be."""
+    command = given[1:] if given[0] == "--" else given
+    if not command or (command is given and command[0].startswith("-")):
+        raise InvalidError("There is no command to run.", remedy=f"Write: {usage}")
+    return command
 
 
 def _facts(one: control_pb2.SandboxInfo) -> dict[str, Any]:

@@ -6,6 +6,7 @@
     parser        text -> Dockerfile, by way of statements, words, flags, instructions, transfers, mounts, healthcheck
     expand        $VAR, quotes and escapes        scope    which variables there are at each instruction
     plan          which stages a target needs, and which files of the context
+    git_sources   repositories as sources of ADD
     partial       variables as far as they are known without the base image
     selection     which files of the context these are
     copy_rules    sources and destination -> which file goes where

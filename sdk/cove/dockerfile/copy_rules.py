@@ -133,7 +133,7 @@ def download_target(url: str, destination: Destination) -> str:
 
 
 def place(transfer: Transfer, entries: Iterable[Entry], *, workdir: str, is_directory: Callable[[str], bool]) -> list[Placed]:
-    """What ``transfer``, a COPY or ADD with its variables replaced, copies of ``entries``. URLs in an ADD are left out.
+    """What ``transfer``, a COPY or ADD with its variables replaced, copies of ``entries``. URLs and repositories in an ADD are left out.
 
     Args:
         entries: all that context or stage have, links included; what is ignored is not there.
@@ -180,7 +180,7 @@ class _Placement:
         return self._placed
 
     def _is_download(self, source: str) -> bool:
-        return not isinstance(self._transfer, Copy) and origin_of(source) is Origin.URL
+        return not isinstance(self._transfer, Copy) and origin_of(source) is not Origin.CONTEXT
 
     def _matches(self, source: str) -> Sequence[str]:
         """Paths that ``source`` names; ``.`` is the root."""

@@ -59,7 +59,7 @@ class PartialScope:
                     yield WHOLE_CONTEXT
                     continue
                 source = expand(text, self.scope.variables, escape=self.scope.escape)
-                if not (isinstance(instruction, Add) and origin_of(source) is Origin.URL):
+                if not (isinstance(instruction, Add) and origin_of(source) is not Origin.CONTEXT):
                     yield context_path(source)
 
     def _knows(self, texts: Iterable[str]) -> bool:

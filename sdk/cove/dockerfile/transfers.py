@@ -7,16 +7,17 @@ from enum import Enum
 from typing import Final
 
 from cove.dockerfile.flags import Flags
+from cove.dockerfile.git_sources import is_git, parse_git
 from cove.dockerfile.model import Add, Copy, Heredoc
-from cove.dockerfile.problems import cut, unsupported
+from cove.dockerfile.problems import cut
 from cove.dockerfile.statements import Statement
 from cove.dockerfile.words import heredoc_mark, parse_json, split_plain
 from cove.exception import InvalidError
 
 _SHARED_FLAGS: Final = ("chown", "chmod", "link", "exclude")
-_CHECKSUM: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_CHECKSUM: Final = re.compile(r"sha256:[0-9a-f]{64}|[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""Of a file, or a commit of Git."""
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
-_GIT: Final = re.compile(r"git@|git://|ssh://|https?://[^#?]*\.git(?:[#?]|\Z)|github\.com/", re.IGNORECASE)
 
 
 class Origin(Enum):
@@ -24,15 +25,13 @@ class Origin(Enum):
 
     CONTEXT = "context"
     URL = "url"
+    GIT = "git"
 
 
 def origin_of(source: str) -> Origin:
-    """Where ADD takes ``source`` from.
-
-    Raises:  UnimplementedError: from a Git repository.
-    """
-    if _GIT.match(source):
-        raise unsupported("ADD of a Git repository", instead="Install git in the image and clone in a RUN, or ADD an archive's URL.")
+    """Where ADD takes ``source`` from."""
+    if is_git(source):
+        return Origin.GIT
     return Origin.URL if _URL.match(source) else Origin.CONTEXT
 
 
@@ -64,16 +63,19 @@ def parse_add(statement: Statement) -> Add:
     """An ADD.
 
     Raises:
-        InvalidError: as for COPY, or a checksum that is none.
-        UnimplementedError: a source is a Git repository.
+        InvalidError: as for COPY, a checksum that is none, or a malformed address of a Git repository.
+        UnimplementedError: a Git repository that is reached in a way that cove does not have.
     """
     flags = Flags(statement.flags, (*_SHARED_FLAGS, "checksum", "keep-git-dir", "unpack"), many=("exclude",))
     sources, heredocs, destination = _arguments(statement)
     for source in sources:
-        origin_of(source)
+        if is_git(source) and "$" not in source:
+            parse_git(source)
     checksum = flags.text("checksum")
     if checksum is not None and "$" not in checksum and not _CHECKSUM.fullmatch(checksum):
-        raise InvalidError(f"{cut(checksum)!r} is not a checksum.", remedy="Write --checksum=sha256: and 64 hexadecimal digits.")
+        raise InvalidError(
+            f"{cut(checksum)!r} is not a checksum.", remedy="Write --checksum=sha256: and 64 hexadecimal digits, or a commit's full hash."
+        )
     return Add(
         line=statement.line,
         original=statement.original,

@@ -18,16 +18,18 @@ class HelloRequest(_message.Message):
     def __init__(self, client_version: _Optional[str] = ..., python_version: _Optional[str] = ...) -> None: ...
 
 class HelloResponse(_message.Message):
-    __slots__ = ("server_version", "workspace", "environment", "debian_pythons")
+    __slots__ = ("server_version", "workspace", "environment", "debian_pythons", "pulled_pythons")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     DEBIAN_PYTHONS_FIELD_NUMBER: _ClassVar[int]
+    PULLED_PYTHONS_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     workspace: str
     environment: str
     debian_pythons: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, server_version: _Optional[str] = ..., workspace: _Optional[str] = ..., environment: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
+    pulled_pythons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, server_version: _Optional[str] = ..., workspace: _Optional[str] = ..., environment: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ..., pulled_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TokenCreateRequest(_message.Message):
     __slots__ = ("name",)
@@ -293,3 +295,25 @@ class SandboxAccessRequest(_message.Message):
     SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
     sandbox_id: str
     def __init__(self, sandbox_id: _Optional[str] = ...) -> None: ...
+
+class TerminalCreateRequest(_message.Message):
+    __slots__ = ("sandbox_id", "argv", "workdir", "user")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    ARGV_FIELD_NUMBER: _ClassVar[int]
+    WORKDIR_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    argv: _containers.RepeatedScalarFieldContainer[bytes]
+    workdir: str
+    user: str
+    def __init__(self, sandbox_id: _Optional[str] = ..., argv: _Optional[_Iterable[bytes]] = ..., workdir: _Optional[str] = ..., user: _Optional[str] = ...) -> None: ...
+
+class TerminalCreateResponse(_message.Message):
+    __slots__ = ("terminal_id", "url", "expires_at")
+    TERMINAL_ID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    terminal_id: str
+    url: str
+    expires_at: float
+    def __init__(self, terminal_id: _Optional[str] = ..., url: _Optional[str] = ..., expires_at: _Optional[float] = ...) -> None: ...

@@ -163,6 +163,11 @@ class ControlStub(object):
                 request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyResponse.FromString,
                 _registered_method=True)
+        self.TerminalCreate = channel.unary_unary(
+                '/cove.v1.Control/TerminalCreate',
+                request_serializer=cove_dot_wire_dot_control__pb2.TerminalCreateRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_control__pb2.TerminalCreateResponse.FromString,
+                _registered_method=True)
         self.ImageBuild = channel.unary_stream(
                 '/cove.v1.Control/ImageBuild',
                 request_serializer=cove_dot_wire_dot_image__pb2.ImageBuildRequest.SerializeToString,
@@ -364,6 +369,13 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TerminalCreate(self, request, context):
+        """A link to a terminal in a web browser. The process starts when the link is opened. FAILED_PRECONDITION (sandbox_ended) afterwards.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImageBuild(self, request, context):
         """Answers with the cached image, joins a build of the same definition that runs, or builds. A caller that leaves does not end a build
         that others wait for. A failed build is INVALID_ARGUMENT or FAILED_PRECONDITION with the end of the output in its text.
@@ -541,6 +553,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SnapshotVerify,
                     request_deserializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyRequest.FromString,
                     response_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyResponse.SerializeToString,
+            ),
+            'TerminalCreate': grpc.unary_unary_rpc_method_handler(
+                    servicer.TerminalCreate,
+                    request_deserializer=cove_dot_wire_dot_control__pb2.TerminalCreateRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_control__pb2.TerminalCreateResponse.SerializeToString,
             ),
             'ImageBuild': grpc.unary_stream_rpc_method_handler(
                     servicer.ImageBuild,
@@ -1258,6 +1275,33 @@ class Control(object):
             '/cove.v1.Control/SnapshotVerify',
             cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyRequest.SerializeToString,
             cove_dot_wire_dot_snapshot__pb2.SnapshotVerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TerminalCreate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/TerminalCreate',
+            cove_dot_wire_dot_control__pb2.TerminalCreateRequest.SerializeToString,
+            cove_dot_wire_dot_control__pb2.TerminalCreateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,6 +17,9 @@ from router.bootstrap import FILE_NAME
 from router.settings import RouterSettings
 from tests.support.fake_node import FakeNode, fake_node
 from tests.support.router_client import ControlClient
+from tests.support.s3_server import s3
+
+__all__ = ["s3"]
 
 
 class Clock:

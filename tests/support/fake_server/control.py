@@ -22,7 +22,10 @@ class FakeControl(FakeImages, FakeSnapshots, control_pb2_grpc.ControlServicer):
 
     @unary
     async def Hello(self, request: control_pb2.HelloRequest) -> control_pb2.HelloResponse:
-        return control_pb2.HelloResponse(server_version=self.world.server_version, workspace="test", debian_pythons=self.world.pythons)
+        world = self.world
+        return control_pb2.HelloResponse(
+            server_version=world.server_version, workspace="test", debian_pythons=world.pythons, pulled_pythons=world.pulled
+        )
 
     @unary
     async def TokenCreate(self, request: control_pb2.TokenCreateRequest) -> control_pb2.TokenCreateResponse:

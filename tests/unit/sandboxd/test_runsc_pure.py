@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cove.exception import ConflictError, ResourceExhaustedError
 from cove.types import SandboxId
 from sandboxd.runsc.argv import RunscOptions
-from sandboxd.runsc.parse import failure_text, parse_list, parse_state
+from sandboxd.runsc.parse import checkpoint_failure, failure_text, parse_list, parse_state
 from sandboxd.runsc.spec import USER_CAPABILITIES, build_spec
-from sandboxd.runtime import Container, ContainerStatus
+from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
 
 OPTIONS = RunscOptions(runsc=Path("/usr/bin/runsc"), root=Path("/run/cove/runsc"))
 
@@ -91,3 +92,23 @@ def test_failure_is_told_from_the_log_and_is_bounded() -> None:
     assert failure_text(b"", b"plain words\n") == "plain words"
     assert failure_text(b"", b"") == "it said nothing"
     assert len(failure_text(b"", b"x" * 100_000)) == 800
+
+
+DELETED = (
+    b'checkpoint failed: checkpointing container "sb-1": encoding error: gofer.dentry("root/a b").beforeSave: deleted and invalidated '
+    b"dentries can't be restored:\ngoroutine 97 [running]:\ngvisor.dev/gvisor/pkg/state.safely.func1()\n"
+)
+
+
+def test_what_cannot_be_kept_is_named() -> None:
+    error = checkpoint_failure(DELETED)
+    assert isinstance(error, ConflictError) and "/root/a b " in error.cause and "/dev/shm" in error.remedy
+    endless = DELETED.replace(b"a b", b"x" * 5000)
+    assert len(checkpoint_failure(endless).cause) < 500
+
+
+def test_other_failures_of_a_checkpoint() -> None:
+    assert isinstance(checkpoint_failure(b"write pages.img: no space left on device"), ResourceExhaustedError)
+    failed = checkpoint_failure(b"save rejected\n\ngoroutine 1 [running]:\nmain.main()\n")
+    assert isinstance(failed, RuntimeFailed) and "save rejected" in failed.cause and "main.main" not in failed.cause
+    assert isinstance(checkpoint_failure(b""), RuntimeFailed)

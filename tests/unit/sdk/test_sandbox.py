@@ -25,7 +25,7 @@ from cove.exception import (
     SandboxTimeoutError,
     UnimplementedError,
 )
-from cove.wire import common_pb2, network_pb2
+from cove.wire import common_pb2, image_pb2, network_pb2
 from tests.support.fake_server import World
 
 MIB = 2**20
@@ -107,10 +107,22 @@ async def test_the_clients_own_python_comes_first(client: _Client, app: _App, wo
 
 
 @pytest.mark.parametrize(("asked", "sent"), [("3.12", "3.12"), ("3.12.4", "3.12")])
-async def test_a_python_asked_for_costs_no_question(client: _Client, app: _App, world: World, asked: str, sent: str) -> None:
+async def test_a_python_asked_for_is_sent(client: _Client, app: _App, world: World, asked: str, sent: str) -> None:
     await _Sandbox.create(app=app, image=_Image.debian_slim(asked), client=client)
     assert world.only.spec.image.debian == sent
-    assert world.calls["Hello"] == 0
+    assert world.calls["Hello"] == 1
+    await _Sandbox.create(app=app, image=_Image.debian_slim(asked), client=client)
+    assert world.calls["Hello"] == 1  # once for a connection
+    assert not world.images.builds
+
+
+@pytest.mark.parametrize("image", [None, _Image.debian_slim(), _Image.debian_slim("3.9")])
+async def test_a_python_that_comes_from_a_registry_is_built_first(client: _Client, app: _App, world: World, image: _Image | None) -> None:
+    world.pythons = world.pulled = ["3.9"]
+    await _Sandbox.create(app=app, image=image, client=client)
+    (build,) = world.images.builds
+    assert build.definition == image_pb2.ImageDefinition(debian="3.9")
+    assert world.only.spec.image.image_id
 
 
 @pytest.mark.parametrize("version", ["", "3", "2.7", "3.x", "3.11; rm", 3.11])

@@ -192,8 +192,8 @@ UNSUPPORTED = {
     "RUN --mount=type=ssh x": "type=ssh",
     "RUN --network=host x": "--network=host",
     "RUN --security=insecure x": "--security=insecure",
-    "ADD https://github.com/a/b.git /x": "Git",
-    "ADD git@github.com:a/b.git /x": "Git",
+    "ADD git@github.com:a/b.git /x": "SSH",
+    "ADD https://x/b.git?ref=main /x": "query",
 }
 
 
