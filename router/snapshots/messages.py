@@ -10,9 +10,11 @@ from cove.exception import InvalidError
 from cove.wire import snapshot_pb2
 from router.db.snapshots import SnapshotRecord
 
-MAX_TEXT: Final = 256
+MAX_TEXT: Final = 128
 MAX_FEATURES: Final = 1_024
-MAX_PROCESSES: Final = 10_000
+MAX_PROCESSES: Final = 5_000
+"""More than a sandbox can have of those that were started from outside."""
+
 MAX_SPEC_BYTES: Final = 256 << 10
 
 

@@ -49,16 +49,13 @@ class Restores:
             ConflictError, DataLossError: a node cannot restore it; says why.
         """
         key = check_idempotency_key(request.idempotency_key)
-        plan = await self._plan(caller, request, key, await self._snapshot(caller, request.snapshot_id, key))
-        record = await self._creation.make(plan)
+        if await self._db.idempotency.get(caller.workspace, key):  # what began with the key goes on though the snapshot was deleted
+            snapshot = await self._shelf.get_even_deleted(caller, request.snapshot_id)
+            return await self._creation.make(await self._plan(caller, request, key, snapshot))
+        snapshot = await self._shelf.get(caller, request.snapshot_id)
+        record = await self._creation.make(await self._plan(caller, request, key, snapshot))
         self._metrics.count_snapshot("restored")
         return record
-
-    async def _snapshot(self, caller: Caller, snapshot_id: str, key: str) -> SnapshotRecord:
-        """What a key was used for before stays possible with it after the snapshot was deleted."""
-        if await self._db.idempotency.get(caller.workspace, key):
-            return await self._shelf.get_even_deleted(caller, snapshot_id)
-        return await self._shelf.get(caller, snapshot_id)
 
     async def _plan(self, caller: Caller, request: snapshot_pb2.SandboxRestoreRequest, key: str, snapshot: SnapshotRecord) -> Plan:
         image = await self._catalogue.get(caller.workspace, snapshot.image_id)

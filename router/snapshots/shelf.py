@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Final
 
 from cove.exception import ConflictError, NotFoundError, ResourceExhaustedError
@@ -21,6 +23,9 @@ from router.snapshots.taking import check_ttl
 
 MAX_LISTED: Final = 500
 DEFAULT_LISTED: Final = 100
+MAX_PAGE_BYTES: Final = 2 * 2**20
+"""Of a page's records, which one snapshot alone may exceed: what is told of thousands of processes adds up."""
+
 VERIFY_TIMEOUT_S: Final = 600.0
 
 
@@ -52,8 +57,8 @@ class Shelf:
         found = await self._db.snapshots.list_(
             caller.workspace, now=self._clock(), sandbox_id=request.sandbox_id, after=from_cursor(request.cursor), limit=limit + 1
         )
-        page = found[:limit]
-        return page, to_cursor(page[-1].created_at, page[-1].snapshot_id) if len(found) > limit else ""
+        page = found[: max(1, bisect_right([*accumulate(len(snapshot.taken) for snapshot in found[:limit])], MAX_PAGE_BYTES))]
+        return page, to_cursor(page[-1].created_at, page[-1].snapshot_id) if len(found) > len(page) else ""
 
     async def pin(self, caller: Caller, request: snapshot_pb2.SnapshotPinRequest) -> SnapshotRecord:
         """Let it be pinned or not, and expire ``ttl_s`` from now on (0: never) once it is not. Returns: it, as it is now.

@@ -165,6 +165,7 @@ async def test_the_same_key_gives_the_same_snapshot_whatever_happened_since(pati
     at_once = await asyncio.gather(*(take(client, source, key) for _ in range(10)))
     first = at_once[0].snapshot_id
     assert {info.snapshot_id for info in at_once} == {first} and len(node.memory.taken) == 1
+    assert 'cove_router_snapshots_total{event="taken"} 1.0' in patient.router.parts.metrics.text().decode()
     assert await image_ids(client) == [at_once[0].image_id]
     assert (await take(client, source)).snapshot_id != first
     assert (await take(client, await sandbox_of(client), key)).snapshot_id != first
@@ -477,7 +478,11 @@ async def test_another_gvisor_is_no_place_to_go_on(cluster: Cluster) -> None:
     assert "release-1" in caught.value.cause and not other.sandboxes
 
 
-async def test_listing_pages_and_refuses_foreign_cursors(patient: Cluster, node: FakeNode) -> None:
+@pytest.mark.parametrize(("page_bytes", "pages"), [(2**20, 3), (1, 5)])
+async def test_listing_pages_and_refuses_foreign_cursors(
+    patient: Cluster, node: FakeNode, monkeypatch: pytest.MonkeyPatch, page_bytes: int, pages: int
+) -> None:
+    monkeypatch.setattr("router.snapshots.shelf.MAX_PAGE_BYTES", page_bytes)
     client = patient.client
     source = await sandbox_of(client)
     made = [(await take(client, source)).snapshot_id for _ in range(5)]
@@ -488,7 +493,8 @@ async def test_listing_pages_and_refuses_foreign_cursors(patient: Cluster, node:
         seen += [info.snapshot_id for info in page.snapshots]
         if not (cursor := page.next_cursor):
             break
-    assert seen == made[::-1]
+        pages -= 1
+    assert seen == made[::-1] and pages == 1
     with pytest.raises(InvalidError):
         await listed(client, cursor="x")
 
