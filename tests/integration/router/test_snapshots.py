@@ -512,8 +512,9 @@ async def test_snapshots_of_another_workspace_do_not_exist(patient: Cluster, nod
     assert not await listed(foreigner) and await listed(client) == [snapshot]
 
 
-async def test_kill_between_the_nodes_work_and_the_routers_write_loses_no_snapshot(tmp_path: Path) -> None:
-    """kill -9 while the node's answer is on its way; after a restart the same key gives the memory that was taken then."""
+@pytest.mark.parametrize(("worked", "text"), [(True, "then"), (False, "now")])
+async def test_kill_in_mid_snapshot_loses_nothing_and_doubles_nothing(tmp_path: Path, worked: bool, text: str) -> None:
+    """kill -9 while the node works, or while its answer is on its way: what it took then is what the same key gives after a restart."""
     key = new_id("rq")
     async with AsyncExitStack() as stack:
         before = await stack.enter_async_context(router_process(tmp_path))
@@ -521,14 +522,19 @@ async def test_kill_between_the_nodes_work_and_the_routers_write_loses_no_snapsh
         node = await stack.enter_async_context(fake_node("a", before.addresses["grpc"], join_token))
         source = await sandbox_of(before.client)
         node.memory.texts[source] = "then"
-        node.memory.drop_answers = True
+        if worked:
+            node.memory.drop_answers = True
+        else:
+            node.memory.gate.clear()
         call = asyncio.create_task(take(before.client, source, key))
         await node.memory.arrived.wait()
         await before.kill()
         await asyncio.wait([call])
         assert call.exception() is not None
+        assert len(node.memory.taken) == worked
         node.memory.texts[source] = "now"
         node.memory.drop_answers = False
+        node.memory.gate.set()
 
         after = await stack.enter_async_context(router_process(tmp_path))
         await node.register(router_address=after.addresses["grpc"])
@@ -536,7 +542,7 @@ async def test_kill_between_the_nodes_work_and_the_routers_write_loses_no_snapsh
         assert not await listed(after.client)
         snapshot = await take(after.client, source, key)
         assert len(node.memory.taken) == 1
-        assert node.memory.texts[await restore(after.client, snapshot.snapshot_id)] == "then"
+        assert node.memory.texts[await restore(after.client, snapshot.snapshot_id)] == text
 
 
 async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
