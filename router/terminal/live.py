@@ -54,7 +54,7 @@ class LiveTerminal:
         Raises:  cove.exception.Error: the process cannot be started or reached. ResourceExhaustedError: too many pages.
         """
         if len(self._pages) >= MAX_PAGES:
-            raise ResourceExhaustedError(f"The terminal is open in {MAX_PAGES} pages.", remedy="Close some.")
+            raise ResourceExhaustedError(f"The terminal is open in {MAX_PAGES} pages.", remedy="Close some.", retryable=False)
         self._pages.add(page)
         async with self._opening:
             status = await self.process.open(attach)

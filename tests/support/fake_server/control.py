@@ -109,6 +109,12 @@ class FakeControl(FakeImages, control_pb2_grpc.ControlServicer):
         self._sandbox(request.sandbox_id)
         return self.world.access()
 
+    @unary
+    async def TerminalCreate(self, request: control_pb2.TerminalCreateRequest) -> control_pb2.TerminalCreateResponse:
+        self._sandbox(request.sandbox_id)
+        self.world.terminals.append(request)
+        return control_pb2.TerminalCreateResponse(terminal_id="te-1", url="http://cove.example/terminal/te-1#tt-1", expires_at=2.0)
+
     def _sandbox(self, sandbox_id: str) -> Sandbox:
         if sandbox_id not in self.world.sandboxes:
             raise NotFoundError(f"There is no sandbox {sandbox_id!r}.")

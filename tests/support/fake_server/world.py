@@ -169,6 +169,7 @@ class World:
         self.node_address = ""
         self.node_http_url = ""
         self.calls: Counter[str] = Counter()
+        self.terminals: list[control_pb2.TerminalCreateRequest] = []
         self._called = Change()
         self.chunk_bytes = 64 * 1024
         self.cut_after: int | None = None
