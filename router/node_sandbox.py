@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote_from_bytes
 
@@ -89,7 +89,7 @@ class NodeSandbox:
             if not ended and offset == before:
                 raise ConnectionError("The build's node broke off a command's output.", remedy="Build again.")
 
-    async def output_from(self, exec_id: str, fd: int, offset: int) -> AsyncIterator[data_pb2.OutputChunk]:
+    async def output_from(self, exec_id: str, fd: int, offset: int) -> AsyncGenerator[data_pb2.OutputChunk, None]:
         """What there is from ``offset`` on, and what comes. Without ``eof`` in its last chunk it was cut. Raises: cove.exception.Error."""
         request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, offset=offset, follow=True)
         stub: Any = self._channel.unary_stream(
@@ -97,11 +97,14 @@ class NodeSandbox:
             request_serializer=data_pb2.ProcessOutputRequest.SerializeToString,
             response_deserializer=data_pb2.OutputChunk.FromString,
         )
+        call = stub(request, metadata=self._metadata())
         try:
-            async for chunk in stub(request, metadata=self._metadata()):
+            async for chunk in call:
                 yield chunk
         except grpc.RpcError as error:
             raise decode(error) from error
+        finally:
+            call.cancel()  # a no-op when it is over; otherwise nobody reads on, and the node shall know
 
     async def wait(self, exec_id: str) -> data_pb2.ProcessStatus:
         """How a process ended. Raises: cove.exception.Error."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.support.live_fixtures import Sandboxes
 from tests.support.s3_proxy import Proxy
 
 BANNER = "#banner"
+PROGRAM = [sys.executable, "-c", "from cove.cli import main; main()"]
 
 pytestmark = [pytest.mark.usefixtures("live"), pytest.mark.needs_chromium]
 
@@ -181,3 +184,28 @@ async def test_the_end_of_the_sandbox_is_shown(browser: Chromium, sandboxes: San
 async def test_a_command_that_is_not_there_is_said(browser: Chromium, shared: cove.Sandbox) -> None:
     tab = await terminal(browser, shared, "/no/such/program")
     assert "No such file" in await tab.see("could not be started", BANNER)
+
+
+async def test_revoking_the_api_token_hangs_up_what_the_shell_started(browser: Chromium, sandboxes: Sandboxes) -> None:
+    sandbox = sandboxes.create()
+    token = json.loads(cli("token", "new", "--json"))
+    client = await cove.Client.from_credentials.aio(token["token_id"], token["token_secret"])
+    tab = await terminal(browser, await cove.Sandbox.from_id.aio(sandbox.object_id, client=client))
+    await tab.see(PROMPT)
+    await tab.type("tail -f /dev/null & (tail -f /dev/null; true) & tail -f /dev/null\r")
+    await until_there_are(sandbox, 3, "tail")
+    cli("token", "revoke", token["token_id"], "-y")
+    await tab.see("session is over", BANNER)
+    await until_there_are(sandbox, 0, "tail")
+    await until_there_are(sandbox, 0, "bash")
+
+
+def cli(*arguments: str) -> bytes:
+    """Output of the program."""
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, timeout=90, check=True).stdout
+
+
+async def until_there_are(sandbox: cove.Sandbox, count: int, name: str) -> None:
+    """Return when so many processes inside have this name."""
+    script = f"until [ $(cat /proc/[0-9]*/comm 2>/dev/null | grep -cx {name}) = {count} ]; do sleep 0.1; done"
+    assert await (await sandbox.exec.aio("sh", "-c", script, timeout=60)).wait.aio() == 0

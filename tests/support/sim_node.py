@@ -47,6 +47,15 @@ def spec(*command: str, timeout_s: int = 300, image: str = "3.11", **fields: Any
     )
 
 
+@contextlib.asynccontextmanager
+async def simulated() -> AsyncIterator[SimMachine]:
+    """A machine for the block; what it ran is gone afterwards."""
+    machine = SimMachine()
+    yield machine
+    for sandbox_id in list(machine.containers):
+        await machine.kill(sandbox_id)
+
+
 class SimDaemon:
     """One run of the daemon; the machine, the directory and the key outlive it."""
 

@@ -25,7 +25,7 @@ from sandboxd.processes import ProcessState
 from sandboxd.sim.runtime import SimMachine
 from sandboxd.spool import CHUNK_BYTES
 from tests.integration.router.conftest import Clock, Cluster, running_cluster, settings_for
-from tests.support.sim_node import SimDaemon
+from tests.support.sim_node import SimDaemon, simulated
 from tests.support.terminal_page import Browser, Page
 
 VIOLATION, TOO_BIG, TRY_AGAIN, EXITED, OVER, FAILED = 1008, 1009, 1013, 4000, 4001, 4002
@@ -64,10 +64,8 @@ class Place:
 
 @pytest.fixture
 async def machine() -> AsyncIterator[SimMachine]:
-    machine = SimMachine()
-    yield machine
-    for sandbox_id in list(machine.containers):
-        await machine.kill(sandbox_id)
+    async with simulated() as machine:
+        yield machine
 
 
 @asynccontextmanager

@@ -26,15 +26,13 @@ from cove.wire import data_pb2, node_pb2
 from cove.wire.errors import decode
 from sandboxd.node import Capacity
 from sandboxd.sim.runtime import SimMachine
-from tests.support.sim_node import SimDaemon, spec
+from tests.support.sim_node import SimDaemon, simulated, spec
 
 
 @pytest.fixture
 async def machine() -> AsyncIterator[SimMachine]:
-    machine = SimMachine()
-    yield machine
-    for sandbox_id in list(machine.containers):
-        await machine.kill(sandbox_id)
+    async with simulated() as machine:
+        yield machine
 
 
 @pytest.fixture
