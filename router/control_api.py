@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from cove.exception import NotFoundError
-from cove.types import AppId, new_id
+from cove.types import AppId, check_name, derived_id, new_id
 from cove.wire import common_pb2, control_pb2, network_pb2
 from policies.images import in_order
 from policies.names import check_app_name, check_environment_name, check_token_name
@@ -57,6 +57,7 @@ class ControlApi:
             "TokenRevoke": self.token_revoke,
             "NodeList": self.node_list,
             "AppLookup": self.app_lookup,
+            "ProxyGet": self.proxy_get,
             "SandboxCreate": self.sandbox_create,
             "SandboxGet": self.sandbox_get,
             "SandboxGetByName": self.sandbox_get_by_name,
@@ -122,6 +123,13 @@ class ControlApi:
                 f"There is no App {name!r} in environment {environment!r}.", remedy="Look it up with create_if_missing=True."
             )
         return control_pb2.AppLookupResponse(app_id=app.app_id, name=app.name)
+
+    async def proxy_get(self, caller: Caller, request: control_pb2.ProxyGetRequest) -> control_pb2.ProxyGetResponse:
+        name = check_name(request.name, what="Proxy")
+        self._environment_of(request.environment)
+        if not self._nodes.has_proxy(name):
+            raise NotFoundError(f"There is no proxy {name!r}.", remedy="Its operator configures it in the nodes' settings: [proxies.NAME].")
+        return control_pb2.ProxyGetResponse(proxy_id=derived_id("pr", name.encode()), name=name)
 
     async def sandbox_create(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> control_pb2.SandboxCreateResponse:
         record = await self._creation.create(caller, request)

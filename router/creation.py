@@ -276,6 +276,7 @@ def _demand(plan: Plan, sandbox_id: SandboxId) -> Demand:
         sandbox_id=sandbox_id,
         request=plan.request,
         debian_python=base.removeprefix("debian:") if base.startswith("debian:") else "",
+        proxy=plan.spec.network.proxy,
         only_node=only_node(image.layers) if image else None,
     )
 

@@ -190,6 +190,7 @@ async def _identity(settings: NodeSettings, facilities: Facilities, node_id: Nod
         version=metadata.version("cove-server"),
         runsc_version=await _runsc_version(settings.runsc_path),
         debian_pythons=facilities.images.pythons(),
+        proxies=sorted(settings.proxies),
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cove.exception import Error
     from cove.file_pattern_matcher import FilePatternMatcher
     from cove.image import Image
+    from cove.proxy import Proxy
     from cove.sandbox import Sandbox
     from cove.secret import Secret
 
@@ -37,6 +38,7 @@ _HOMES: Final = {
     "Error": "cove.exception",
     "FilePatternMatcher": "cove.file_pattern_matcher",
     "Image": "cove.image",
+    "Proxy": "cove.proxy",
     "Sandbox": "cove.sandbox",
     "Secret": "cove.secret",
     "enable_output": "cove._printing",
@@ -52,6 +54,7 @@ __all__ = [
     "Error",
     "FilePatternMatcher",
     "Image",
+    "Proxy",
     "Sandbox",
     "Secret",
     "__version__",

@@ -258,11 +258,12 @@ async def test_nodes(db: Database) -> None:
         version="1",
         runsc_version="2",
         debian_pythons=("3.11", "3.12"),
+        proxies=("exit", "other"),
         session_hash=b"\0s",
         registered_at=1.0,
         last_seen_at=2.0,
     )
-    other = msgspec.structs.replace(node, node_id=B, debian_pythons=())
+    other = msgspec.structs.replace(node, node_id=B, debian_pythons=(), proxies=())
     await db.nodes.put(other)
     await db.nodes.put(node)
     assert await db.nodes.list_() == [node, other]

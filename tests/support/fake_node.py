@@ -52,6 +52,7 @@ class FakeNode:
         """Set when a create came in."""
         self.waiting = 0
         self.pythons = ["3.11"]
+        self.proxies: list[str] = []
         self.draining = False
         self.session = ""
         self.sequence = 0
@@ -105,6 +106,7 @@ class FakeNode:
             version="1",
             runsc_version="fake",
             debian_pythons=self.pythons,
+            proxies=self.proxies,
         )
         answer = await self.call_registry("Register", request, self._join_token)
         self.session, self.sequence = answer.session_token, 0

@@ -60,6 +60,7 @@ def _stream(name: str, request: type[M], answer: type[N], *, repeatable: bool = 
 
 HELLO: Final = _control("Hello", control.HelloRequest, control.HelloResponse)
 APP_LOOKUP: Final = _control("AppLookup", control.AppLookupRequest, control.AppLookupResponse)
+PROXY_GET: Final = _control("ProxyGet", control.ProxyGetRequest, control.ProxyGetResponse)
 SANDBOX_CREATE: Final = _control("SandboxCreate", control.SandboxCreateRequest, control.SandboxCreateResponse)
 SANDBOX_GET: Final = _control("SandboxGet", control.SandboxGetRequest, control.SandboxInfo)
 SANDBOX_GET_BY_NAME: Final = _control("SandboxGetByName", control.SandboxGetByNameRequest, control.SandboxInfo)

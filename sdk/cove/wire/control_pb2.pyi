@@ -128,6 +128,22 @@ class AppLookupResponse(_message.Message):
     name: str
     def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
+class ProxyGetRequest(_message.Message):
+    __slots__ = ("name", "environment")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    environment: str
+    def __init__(self, name: _Optional[str] = ..., environment: _Optional[str] = ...) -> None: ...
+
+class ProxyGetResponse(_message.Message):
+    __slots__ = ("proxy_id", "name")
+    PROXY_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    proxy_id: str
+    name: str
+    def __init__(self, proxy_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
 class SandboxCreateRequest(_message.Message):
     __slots__ = ("idempotency_key", "app_id", "name", "spec", "tags")
     class TagsEntry(_message.Message):

@@ -67,6 +67,11 @@ class ControlStub(object):
                 request_serializer=cove_dot_wire_dot_control__pb2.AppLookupRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_control__pb2.AppLookupResponse.FromString,
                 _registered_method=True)
+        self.ProxyGet = channel.unary_unary(
+                '/cove.v1.Control/ProxyGet',
+                request_serializer=cove_dot_wire_dot_control__pb2.ProxyGetRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_control__pb2.ProxyGetResponse.FromString,
+                _registered_method=True)
         self.SandboxCreate = channel.unary_unary(
                 '/cove.v1.Control/SandboxCreate',
                 request_serializer=cove_dot_wire_dot_control__pb2.SandboxCreateRequest.SerializeToString,
@@ -209,6 +214,13 @@ class ControlServicer(object):
 
     def AppLookup(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProxyGet(self, request, context):
+        """The operator makes proxies, the same for all workspaces and environments.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -379,6 +391,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.AppLookup,
                     request_deserializer=cove_dot_wire_dot_control__pb2.AppLookupRequest.FromString,
                     response_serializer=cove_dot_wire_dot_control__pb2.AppLookupResponse.SerializeToString,
+            ),
+            'ProxyGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProxyGet,
+                    request_deserializer=cove_dot_wire_dot_control__pb2.ProxyGetRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_control__pb2.ProxyGetResponse.SerializeToString,
             ),
             'SandboxCreate': grpc.unary_unary_rpc_method_handler(
                     servicer.SandboxCreate,
@@ -648,6 +665,33 @@ class Control(object):
             '/cove.v1.Control/AppLookup',
             cove_dot_wire_dot_control__pb2.AppLookupRequest.SerializeToString,
             cove_dot_wire_dot_control__pb2.AppLookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProxyGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ProxyGet',
+            cove_dot_wire_dot_control__pb2.ProxyGetRequest.SerializeToString,
+            cove_dot_wire_dot_control__pb2.ProxyGetResponse.FromString,
             options,
             channel_credentials,
             insecure,

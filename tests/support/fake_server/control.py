@@ -51,6 +51,13 @@ class FakeControl(FakeImages, control_pb2_grpc.ControlServicer):
         return control_pb2.AppLookupResponse(app_id=app_id, name=request.name)
 
     @unary
+    async def ProxyGet(self, request: control_pb2.ProxyGetRequest) -> control_pb2.ProxyGetResponse:
+        self.world.proxies_asked += 1
+        if request.name not in self.world.proxies:
+            raise NotFoundError(f"There is no proxy {request.name!r}.")
+        return control_pb2.ProxyGetResponse(proxy_id=f"pr-{request.name}", name=request.name)
+
+    @unary
     async def SandboxCreate(self, request: control_pb2.SandboxCreateRequest) -> control_pb2.SandboxCreateResponse:
         holder = self._named(request.app_id, request.name) if request.name else None
         if holder is not None:

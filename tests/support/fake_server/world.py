@@ -164,6 +164,8 @@ class World:
         self.apps: dict[str, str] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.pythons = ["3.11", "3.12"]
+        self.proxies = ["exit"]
+        self.proxies_asked = 0
         self.pulled: list[str] = []
         self.server_version = "0.1.0"
         self.node_address = ""
