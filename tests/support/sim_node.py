@@ -111,6 +111,7 @@ class SimDaemon:
             version="1",
             runsc_version="sim",
             debian_pythons=["3.11"],
+            proxies=[],
         )
         registration = self.registration = Registration(
             self.node, identity, router_address=router_address, join_token_file=join_token_file, trusted=self.gate.trust, blobs=BlobClient()
