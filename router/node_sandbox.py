@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -155,10 +156,12 @@ class NodeSandbox:
 
     async def remove(self, path: str) -> None:
         """With all below it; what is not there is fine. Raises: cove.exception.Error."""
-        if await self.mode(path) is None:
-            return
         request = data_pb2.FileRemoveRequest(sandbox_id=self.sandbox_id, path=_bytes(path), recursive=True)
-        await self._unary("FileRemove", request, data_pb2.FileRemoveResponse)
+        try:
+            await self._unary("FileRemove", request, data_pb2.FileRemoveResponse)
+        except FilesystemExecutionError as error:
+            if error.context.get("errno") not in (str(errno.ENOENT), str(errno.ENOTDIR)):
+                raise
 
     async def write_file(self, path: str, content: AsyncIterable[bytes], *, mode: int) -> None:
         """Raises: cove.exception.Error."""

@@ -329,8 +329,10 @@ def test_uv_sync(inside: Inside, project: Path) -> None:
 
 
 def test_poetry(inside: Inside, project: Path) -> None:
+    """With a source: mirrors have what pip asks for, and not what poetry asks PyPI itself for."""
     (project / "pyproject.toml").write_text(
         '[tool.poetry]\nname = "x"\nversion = "1"\ndescription = ""\nauthors = []\npackage-mode = false\n'
+        '[[tool.poetry.source]]\nname = "simple"\nurl = "https://pypi.org/simple/"\npriority = "primary"\n'
         '[tool.poetry.dependencies]\npython = ">=3.11,<3.14"\nclick = "*"\n[tool.poetry.group.dev.dependencies]\niniconfig = "*"\n'
     )
     image = cove.Image.debian_slim().poetry_install_from_file("pyproject.toml", ignore_lockfile=True, without=["dev"])

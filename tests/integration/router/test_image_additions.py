@@ -14,7 +14,7 @@ import zstandard
 
 from cove.exception import DataLossError, Error, InvalidError, RemoteError, UnimplementedError
 from tests.integration.router.conftest import running_cluster, settings_for
-from tests.integration.router.image_client import Bench, bench_on, context_file, directory, image_ids
+from tests.integration.router.image_client import Bench, bench_on, context_file, directory, image_ids, link
 from tests.integration.router.test_image_steps import built, tree, watched
 from tests.support import fake_workbench
 from tests.support.fake_tree import Thing
@@ -242,6 +242,17 @@ async def test_bind_mounts_show_stages_and_go_when_the_command_fails(bench: Benc
         )
     assert seen[1]["/wheels/wheel"].content == b"1"
     assert not any("/wheels" in found for found in bench.work.layers.trees.values())
+
+
+async def test_links_to_nothing_go_with_the_mount(bench: Bench) -> None:
+    files = [directory("d"), link("d/dangling", "nowhere"), link("d/loop", "loop")]
+    await built(
+        bench,
+        "WORKDIR /work",
+        "RUN --mount=type=bind,source=d,target=. --mount=type=bind,source=d,target=/new/place echo x",
+        context=files,
+    )
+    assert {path for path in tree(bench) if path.startswith(("/work", "/new"))} == {"/work"}
 
 
 async def test_bind_mounts_over_the_image_s_files_are_refused(bench: Bench) -> None:
