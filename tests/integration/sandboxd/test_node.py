@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +26,7 @@ from cove.wire import data_pb2, node_pb2
 from cove.wire.errors import decode
 from sandboxd.node import Capacity
 from sandboxd.sim.runtime import SimMachine
-from tests.support.sim_node import SimDaemon, simulated, spec
-
-
-@pytest.fixture
-async def machine() -> AsyncIterator[SimMachine]:
-    async with simulated() as machine:
-        yield machine
-
-
-@pytest.fixture
-def key() -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.generate()
-
-
-@pytest.fixture
-async def daemon(machine: SimMachine, tmp_path: Path, key: Ed25519PrivateKey) -> AsyncIterator[SimDaemon]:
-    async with SimDaemon(machine, tmp_path, key).running() as daemon:
-        yield daemon
+from tests.support.sim_node import SimDaemon, spec
 
 
 async def error_of(call: Awaitable[object]) -> Error:
