@@ -16,6 +16,7 @@ from router.db.protocol import Database
 from router.db.records import AppRecord
 from router.grpc_edge import Metadata, Method
 from router.image_api import ImageApi
+from router.ingress_api import IngressApi
 from router.nodes import Node, NodeTable
 from router.sandboxes import Sandboxes
 from router.terminal.api import TerminalApi
@@ -36,6 +37,7 @@ class ControlApi:
         sandboxes: Sandboxes,
         images: ImageApi,
         terminals: TerminalApi,
+        ingress: IngressApi,
         *,
         environment: str,
         version: str,
@@ -45,7 +47,7 @@ class ControlApi:
         """``environment``: of calls that name none. ``pulled_pythons``: of default images that come from a registry."""
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
         self._creation, self._sandboxes, self._images = creation, sandboxes, images
-        self._terminals = terminals
+        self._terminals, self._ingress = terminals, ingress
         self._environment, self._version, self._pulled_pythons, self._clock = environment, version, pulled_pythons, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
@@ -70,6 +72,7 @@ class ControlApi:
             "SandboxNetworkUpdate": self.sandbox_network_update,
             **self._images.methods(),
             **self._terminals.methods(),
+            **self._ingress.methods(),
         }
 
     async def authenticate(self, method: str, metadata: Metadata, peer: str) -> Caller:

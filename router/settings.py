@@ -114,6 +114,11 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     terminal_lifetime_s: Seconds = 12 * 3600.0
     """A web terminal is hung up after this long in any case: a working day and some."""
+    ingress_max_connections: Positive = 10_000
+    """Connections to sandboxes' ports that the edge holds at a time; each takes two descriptors here and some 30 KiB."""
+
+    ingress_max_connections_per_sandbox: Positive = 2_000
+    """The same into one sandbox, so that none can take them all."""
 
     max_concurrent_calls: Positive = 20_000
     """gRPC calls in progress, long polls and proxied streams included; more are refused."""

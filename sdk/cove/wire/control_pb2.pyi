@@ -1,6 +1,7 @@
 from cove.wire import common_pb2 as _common_pb2
 from cove.wire import image_pb2 as _image_pb2
 from cove.wire import network_pb2 as _network_pb2
+from cove.wire import ingress_pb2 as _ingress_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
