@@ -127,11 +127,13 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
             keeping = eternal.create_task(parts.terminals.keeper.run(), name="terminal keeper")
             storing = eternal.create_task(parts.images.keeper.run(), name="storekeeper")
+            closing = eternal.create_task(ingress.entrances.run(), name="entrances")
             log.info("router started", grpc=grpc_address, http=http_address)
             yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()
             keeping.cancel()
             storing.cancel()
+            closing.cancel()
         await parts.authenticator.save_use()
 
 

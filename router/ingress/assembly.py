@@ -62,11 +62,8 @@ async def running_ingress(
     listeners = Listeners(layout, protocol, tls.context)
     entrances = Entrances(db, changes, listeners, break_off=tunnels.break_off, clock=clock)
     await entrances.restore()
-    async with asyncio.TaskGroup() as eternal:
-        closing = eternal.create_task(entrances.run(), name="entrances")
-        try:
-            yield IngressParts(entrances=entrances, tokens=tokens, layout=layout, limits=limits)
-        finally:
-            closing.cancel()
-            entrances.close_all()
-            await tunnels.close()
+    try:
+        yield IngressParts(entrances=entrances, tokens=tokens, layout=layout, limits=limits)
+    finally:
+        entrances.close_all()
+        await tunnels.close()

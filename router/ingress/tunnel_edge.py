@@ -80,7 +80,7 @@ class TunnelEdge:
             self._left(transport, entrance)
             raise
         self._metrics.count_proxied("tunnel")
-        join(transport, upstream.transport, over, to_client=upstream.first)
+        join(transport, upstream.transport, over, to_node=client.first, to_client=upstream.first)
 
     def _left(self, transport: asyncio.Transport, entrance: EntranceRecord) -> None:
         transport.close()
@@ -96,21 +96,31 @@ class TunnelClient(asyncio.Protocol):
 
     def __init__(self, edge: TunnelEdge, entrance: EntranceRecord) -> None:
         self._edge, self._entrance = edge, entrance
-        self.first: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        """What the client says first, if it is asked; empty if it leaves."""
+        self._transport: asyncio.Transport | None = None
+        self._spoke = asyncio.Event()
+        self.first = b""
+        """What came before the connection was joined. Little: uvloop reads once even where reading is paused from the beginning."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        accepted = cast(asyncio.Transport, transport)
-        accepted.pause_reading()
-        self._edge.accept(accepted, self._entrance, self)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.pause_reading()
+        self._edge.accept(self._transport, self._entrance, self)
 
     def data_received(self, data: bytes) -> None:
-        if not self.first.done():
-            self.first.set_result(data)
+        assert self._transport is not None  # connection_made comes first
+        self._transport.pause_reading()
+        self.first += data
+        self._spoke.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.first.done():
-            self.first.set_result(b"")
+        self._spoke.set()
+
+    async def spoken(self) -> bytes:
+        """What the client says first; empty if it leaves."""
+        if not self.first and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            await self._spoke.wait()
+        return self.first
 
 
 def keep_alive(transport: asyncio.Transport) -> None:
@@ -126,10 +136,9 @@ async def _say_why(transport: asyncio.Transport, client: TunnelClient, error: Er
     """Answer a client that speaks HTTP; others only see the connection close."""
     if transport.is_closing():
         return
-    transport.resume_reading()
     try:
         async with asyncio.timeout(FIRST_BYTES_S):
-            first = await client.first
+            first = await client.spoken()
     except TimeoutError:
         return
     if _HTTP.match(first) and not transport.is_closing():

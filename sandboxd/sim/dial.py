@@ -19,7 +19,7 @@ class SimDial(asyncio.Protocol):
         over: called once when the stream has ended on this side.
     """
 
-    def __init__(self, stream: int, send: Callable[[bytes], None], over: Callable[[int], None]) -> None:
+    def __init__(self, stream: int, send: Callable[[bytes], None], over: Callable[[int], object]) -> None:
         self._stream, self._send, self._over = stream, send, over
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cove.proxy import Proxy
     from cove.sandbox import Sandbox
     from cove.secret import Secret
+    from cove.tunnel import Tunnel, forward
 
 _HOMES: Final = {
     "App": "cove.app",
@@ -41,7 +42,9 @@ _HOMES: Final = {
     "Proxy": "cove.proxy",
     "Sandbox": "cove.sandbox",
     "Secret": "cove.secret",
+    "Tunnel": "cove.tunnel",
     "enable_output": "cove._printing",
+    "forward": "cove.tunnel",
     "is_local": "cove._runtime",
 }
 """Public name to the module that has it."""
@@ -57,12 +60,14 @@ __all__ = [
     "Proxy",
     "Sandbox",
     "Secret",
+    "Tunnel",
     "__version__",
     "config",
     "container_process",
     "enable_output",
     "exception",
     "file_io",
+    "forward",
     "io_streams",
     "is_local",
     "stream_type",

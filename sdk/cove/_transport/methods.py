@@ -12,6 +12,7 @@ from cove.wire import common_pb2 as common
 from cove.wire import control_pb2 as control
 from cove.wire import data_pb2 as data
 from cove.wire import image_pb2 as image
+from cove.wire import ingress_pb2 as ingress
 from cove.wire import network_pb2 as network
 
 Q = TypeVar("Q")
@@ -74,6 +75,12 @@ SANDBOX_NETWORK_UPDATE: Final = _control("SandboxNetworkUpdate", network.Sandbox
 SANDBOX_SNAPSHOT_FILESYSTEM: Final = _control("SandboxSnapshotFilesystem", image.SandboxSnapshotFilesystemRequest, image.ImageInfo)
 TERMINAL_CREATE: Final = _control("TerminalCreate", control.TerminalCreateRequest, control.TerminalCreateResponse)
 SANDBOX_DIFF: Final = _control_stream("SandboxDiff", image.SandboxDiffRequest, image.FileChanges)
+SANDBOX_TUNNELS: Final = _control("SandboxTunnels", ingress.SandboxTunnelsRequest, ingress.SandboxTunnelsResponse)
+SANDBOX_PORT_OPEN: Final = _control("SandboxPortOpen", ingress.SandboxPortOpenRequest, ingress.SandboxPortOpenResponse)
+SANDBOX_PORT_CLOSE: Final = _control("SandboxPortClose", ingress.SandboxPortCloseRequest, ingress.SandboxPortCloseResponse)
+CONNECT_TOKEN_CREATE: Final = _control("ConnectTokenCreate", ingress.ConnectTokenCreateRequest, ingress.ConnectTokenCreateResponse)
+CONNECT_TOKEN_LIST: Final = _control("ConnectTokenList", ingress.ConnectTokenListRequest, ingress.ConnectTokenListResponse)
+CONNECT_TOKEN_REVOKE: Final = _control("ConnectTokenRevoke", ingress.ConnectTokenRevokeRequest, ingress.ConnectTokenRevokeResponse)
 
 IMAGE_BUILD: Final = _control_stream("ImageBuild", image.ImageBuildRequest, image.ImageBuildEvent)
 IMAGE_GET: Final = _control("ImageGet", image.ImageGetRequest, image.ImageInfo)

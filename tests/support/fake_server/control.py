@@ -7,10 +7,11 @@ from cove.types import new_id
 from cove.wire import common_pb2, control_pb2, control_pb2_grpc
 from tests.support.fake_server.edge import check_client, unary
 from tests.support.fake_server.images import FakeImages
+from tests.support.fake_server.ingress import FakeIngress
 from tests.support.fake_server.world import Sandbox, World
 
 
-class FakeControl(FakeImages, control_pb2_grpc.ControlServicer):
+class FakeControl(FakeImages, FakeIngress, control_pb2_grpc.ControlServicer):
     """cove.v1.Control, as far as the SDK uses it."""
 
     def __init__(self, world: World) -> None:

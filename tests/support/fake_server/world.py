@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, ingress_pb2
 
 TOKEN_ID: Final = "ak-test"
 TOKEN_SECRET: Final = "as-test"
@@ -180,6 +180,9 @@ class World:
         self.archive: bytes = b""  # what a GET of any archive answers
         self.uploaded: dict[str, bytes] = {}  # archives by path
         self.images = Images()
+        self.connect_tokens: dict[str, ingress_pb2.ConnectTokenCreateRequest] = {}
+        self.waits: list[float] = []  # how long each question for tunnels was ready to wait
+        self.not_running = 0  # questions for tunnels that are answered with a timeout
         self._token = 0
         self._keys: dict[str, tuple[bytes, str]] = {}
 
