@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from cove.exception import InvalidError
 from cove.types import SandboxId, is_id
-from policies.access import refused, sign, verify
+from policies.access import ISSUER, issuer_of, refused, sign, verify
 
 AUDIENCE: Final = "connect"
 TOKEN_PREFIX: Final = "ct"
@@ -47,6 +47,11 @@ def verify_connect(token: str, key: Ed25519PublicKey, *, now: float) -> ConnectC
     if not is_id(sandbox_id, "sb") or not isinstance(token_id, str) or not is_id(token_id, TOKEN_PREFIX) or not isinstance(metadata, str):
         raise refused()
     return ConnectClaims(token_id, SandboxId(sandbox_id), check_metadata(metadata), claims["exp"])
+
+
+def is_ours(token: str) -> bool:
+    """Whether ``token`` looks like one that a router issued, good or not: it is nobody else's business then."""
+    return issuer_of(token) == ISSUER
 
 
 def check_metadata(metadata: str) -> str:

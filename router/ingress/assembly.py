@@ -10,8 +10,9 @@ import msgspec
 
 from router.access import AccessKey
 from router.changes import Changes
-from router.db.ingress import EntranceRecord
+from router.db.ingress import EntranceKind, EntranceRecord
 from router.db.protocol import Database
+from router.ingress.connect_edge import ConnectEdge
 from router.ingress.connect_tokens import ConnectTokens
 from router.ingress.dialer import Dialer
 from router.ingress.entrances import Entrances
@@ -52,18 +53,26 @@ async def running_ingress(
 ) -> AsyncIterator[IngressParts]:
     """The edge, open until the block is left."""
     limits = ConnectionLimits(in_all=settings.ingress_max_connections, per_sandbox=settings.ingress_max_connections_per_sandbox)
-    tunnels = TunnelEdge(Dialer(db, nodes, key, clock=clock), limits, metrics)
+    dialer = Dialer(db, nodes, key, clock=clock)
+    tunnels = TunnelEdge(dialer, limits, metrics)
     tokens = ConnectTokens(db, key, clock=clock)
     layout, tls = LoopbackLayout(), LoopbackTls(settings.router_dir)
 
+    connects = ConnectEdge(dialer, tokens, limits, metrics, clock=clock)
+
     def protocol(entrance: EntranceRecord) -> asyncio.Protocol:
-        return TunnelClient(tunnels, entrance)
+        return connects.new(entrance, tls=False) if entrance.kind is EntranceKind.CONNECT else TunnelClient(tunnels, entrance)
+
+    def break_off(name: str) -> None:
+        tunnels.break_off(name)
+        connects.break_off(name)
 
     listeners = Listeners(layout, protocol, tls.context)
-    entrances = Entrances(db, changes, listeners, break_off=tunnels.break_off, clock=clock)
+    entrances = Entrances(db, changes, listeners, break_off=break_off, clock=clock)
     await entrances.restore()
     try:
         yield IngressParts(entrances=entrances, tokens=tokens, layout=layout, limits=limits)
     finally:
         entrances.close_all()
         await tunnels.close()
+        await connects.close()

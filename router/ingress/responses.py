@@ -12,9 +12,9 @@ _TUNNEL: Final = {"sandbox_ended": 410, "not_found": 404, "unreachable": 502}
 """Where a visitor expects another status than a caller of the API. Else it is that one."""
 
 
-def refusal(error: Error) -> bytes:
+def refusal(error: Error, *, headers: str = "") -> bytes:
     """What a visitor is told of ``error``."""
-    return answer(_TUNNEL.get(error.code) or http_errors.status_of(error), str(error))
+    return answer(_TUNNEL.get(error.code) or http_errors.status_of(error), str(error), headers=headers)
 
 
 def answer(status: int, text: str, *, headers: str = "") -> bytes:

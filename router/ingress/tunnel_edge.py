@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from typing import Final, cast
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from cove.exception import Error
 from router.db.ingress import EntranceRecord
 from router.ingress.dialer import Dialer
+from router.ingress.keepalive import keep_alive
 from router.ingress.limits import ConnectionLimits
 from router.ingress.relay import join
 from router.ingress.responses import refusal
@@ -19,9 +19,6 @@ from router.metrics import Metrics
 
 FIRST_BYTES_S: Final = 1.0
 """How long a client whose tunnel leads nowhere is given to say that it speaks HTTP, which can be told why."""
-
-KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-"""Clients that vanished are noticed after two minutes."""
 
 _HTTP: Final = re.compile(rb"[A-Z]{3,7} /")
 
@@ -121,15 +118,6 @@ class TunnelClient(asyncio.Protocol):
             self._transport.resume_reading()
             await self._spoke.wait()
         return self.first
-
-
-def keep_alive(transport: asyncio.Transport) -> None:
-    """Have the kernel notice when the client has vanished."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _say_why(transport: asyncio.Transport, client: TunnelClient, error: Error) -> None:

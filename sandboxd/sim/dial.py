@@ -26,7 +26,7 @@ class SimDial(asyncio.Protocol):
         self._waiting = b""
         self._sent, self._limit = 0, INITIAL_WINDOW
         self._written, self._acknowledged = 0, 0
-        self._ended_here = self._ended_there = False
+        self._ended_here = self._ended_there = self._told_end = False
 
     def start(self, port: int) -> None:
         """Begin to connect; REPLY follows."""
@@ -89,6 +89,9 @@ class SimDial(asyncio.Protocol):
         if self._waiting:
             self._transport.pause_reading()
         elif self._ended_here:
+            if self._told_end:
+                return
+            self._told_end = True
             self._send(encode(FrameType.EOF, self._stream, 1, self._sent))
             self._close_if_over()
         else:

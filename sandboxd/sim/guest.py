@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Mapping
 
 from sandboxd.channel.fields import Reader, Writer
 from sandboxd.channel.frames import MARKER_BYTES, MAX_PAYLOAD, PREAMBLE, Frame, FrameType, Kind, encode, split
@@ -17,9 +18,15 @@ from sandboxd.sim.programs import PROGRAMS
 
 
 class SimGuest:
-    """Serves one simulated sandbox. ``stdin`` and ``stdout`` are the container's, as runsc would get them."""
+    """Serves one simulated sandbox.
 
-    def __init__(self, stdin: int, stdout: int) -> None:
+    Args:
+        stdin, stdout: the container's, as runsc would get them.
+        ports: as the machine has them.
+    """
+
+    def __init__(self, stdin: int, stdout: int, ports: Mapping[int, int]) -> None:
+        self._ports = ports
         # The guest reads what the host writes: the ends are swapped.
         self._fifos = Fifos.of(to_guest=os.dup(stdout), from_guest=os.dup(stdin))
         self._marker: bytes | None = None
@@ -140,7 +147,7 @@ class SimGuest:
 
     def _dial(self, stream: int, port: int) -> None:
         self._dials[stream] = SimDial(stream, self._write, lambda over: self._dials.pop(over, None))
-        self._dials[stream].start(port)
+        self._dials[stream].start(self._ports.get(port, port))
 
     def _write(self, data: bytes) -> None:
         self._link.write(data)
