@@ -127,7 +127,7 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
             keeping = eternal.create_task(parts.terminals.keeper.run(), name="terminal keeper")
             storing = eternal.create_task(parts.images.keeper.run(), name="storekeeper")
-            closing = eternal.create_task(ingress.entrances.run(), name="entrances")
+            closing = eternal.create_task(ingress.run(), name="ingress")
             log.info("router started", grpc=grpc_address, http=http_address)
             yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()

@@ -29,7 +29,7 @@ class Entrances:
     """
 
     def __init__(
-        self, db: Database, changes: Changes, listeners: Listeners, *, break_off: Callable[[str], None], clock: Callable[[], float]
+        self, db: Database, changes: Changes, listeners: Listeners, break_off: Callable[[str], None], *, clock: Callable[[], float]
     ) -> None:
         self._db, self._changes, self._listeners, self._break_off, self._clock = db, changes, listeners, break_off, clock
         self._by_name: dict[str, EntranceRecord] = {}
@@ -44,13 +44,12 @@ class Entrances:
         return self._by_name.get(name)
 
     async def restore(self) -> None:
-        """Open what was open before a restart. What cannot be is logged; asking for it again tries again."""
+        """Open the entrances of all sandboxes after a restart. What cannot be is logged; asking for it again tries again."""
         for entrance in await self._db.entrances.live():
-            if entrance.plain_port or entrance.tls_port:
-                try:
-                    await self._open(entrance)
-                except Error as error:
-                    log.error("entrance not opened again", sandbox=entrance.sandbox_id, port=entrance.port, cause=error.cause)
+            try:
+                await self._open(entrance)
+            except Error as error:
+                log.error("entrance not opened again", sandbox=entrance.sandbox_id, port=entrance.port, cause=error.cause)
 
     async def run(self) -> None:
         """Close the entrances of sandboxes that end, for ever."""

@@ -62,7 +62,11 @@ class IngressStage:
     async def visit(self, url: str) -> Client:
         """A connection to an address that a URL names; broken off with the test."""
         host, _, port = url.rpartition("/")[2].rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
+        return await self.connect(host, int(port))
+
+    async def connect(self, host: str, port: int, **options: Any) -> Client:
+        """A connection; broken off with the test. ``options``: of ``create_connection``."""
+        reader, writer = await asyncio.open_connection(host, port, limit=2**20, **options)
         self._stack.callback(lambda: writer.transport.abort())  # holds the writer, too, which warns if it goes unclosed
         return Client(reader, writer, host=f"{host}:{port}")
 

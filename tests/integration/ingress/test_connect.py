@@ -11,7 +11,6 @@ import pytest
 from tests.support.ingress_stage import IngressStage
 from tests.support.raw_http import Client, mirror
 
-
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "a", "Sec-WebSocket-Version": "13"}
 
 
