@@ -27,7 +27,7 @@ AS_IT_COMES: Final = {"allow_interspersed_args": False, "ignore_unknown_options"
 
 def commands(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    from cove.cli import ingress  # it has this module's kinds of arguments
+    from cove.cli import _ingress  # it has this module's kinds of arguments
 
     group = typer.Typer(help="List, enter, inspect and end sandboxes.", no_args_is_help=True)
     group.command("list")(list_)
@@ -36,8 +36,8 @@ def commands(app: typer.Typer) -> None:
     group.command("logs")(logs)
     group.command("exec", context_settings=AS_IT_COMES)(exec_)
     group.command("terminal", context_settings=AS_IT_COMES)(terminal)
-    group.command("tunnels")(ingress.tunnels)
-    group.command("connect")(ingress.connect)
+    group.command("tunnels")(_ingress.tunnels)
+    group.command("connect")(_ingress.connect)
     group.command("cp")(cp)
     group.command("terminate")(terminate)
     app.add_typer(group, name="sandbox")

@@ -50,5 +50,5 @@ def test_tokens_are_listed_and_revoked_but_never_shown_again(run: Cli, world: Wo
 def test_a_mistyped_quote_is_noticed(run: Cli, world: World) -> None:
     add(world, "web")
     result = run("sandbox", "connect", "web", "--user", "{name: me}")
-    assert result.exit_code == 1 and "JSON" in result.err
+    assert result.exit_code == 2 and "JSON" in result.err
     assert not world.connect_tokens
