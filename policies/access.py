@@ -6,6 +6,7 @@ Routers sign; routers and nodes check. Nodes hold the public key only, so a brok
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jwt
@@ -41,12 +42,12 @@ class NodeClaims(msgspec.Struct, frozen=True):
 
 def sign_sandbox(claims: SandboxClaims, key: Ed25519PrivateKey) -> str:
     """The JWT for ``claims``."""
-    return _sign({"aud": SANDBOX_AUDIENCE, "sub": claims.sandbox_id, "node": claims.node_id, "exp": claims.expires_at}, key)
+    return sign({"aud": SANDBOX_AUDIENCE, "sub": claims.sandbox_id, "node": claims.node_id, "exp": claims.expires_at}, key)
 
 
 def sign_node(claims: NodeClaims, key: Ed25519PrivateKey) -> str:
     """The JWT for ``claims``."""
-    return _sign({"aud": NODE_AUDIENCE, "sub": claims.node_id, "exp": claims.expires_at}, key)
+    return sign({"aud": NODE_AUDIENCE, "sub": claims.node_id, "exp": claims.expires_at}, key)
 
 
 def verify_sandbox(token: str, key: Ed25519PublicKey, *, now: float) -> SandboxClaims:
@@ -55,10 +56,10 @@ def verify_sandbox(token: str, key: Ed25519PublicKey, *, now: float) -> SandboxC
     Args:    now: Unix seconds.
     Raises:  AuthError: ``token_expired`` when only its time is over, otherwise ``unauthenticated``.
     """
-    claims = _verify(token, key, audience=SANDBOX_AUDIENCE, now=now)
+    claims = verify(token, key, audience=SANDBOX_AUDIENCE, now=now)
     sandbox_id, node_id = claims["sub"], claims.get("node")
     if not is_id(sandbox_id, "sb") or not isinstance(node_id, str) or not 0 < len(node_id) <= MAX_NODE_ID_LENGTH:
-        raise _refused()
+        raise refused()
     return SandboxClaims(SandboxId(sandbox_id), NodeId(node_id), claims["exp"])
 
 
@@ -68,9 +69,9 @@ def verify_node(token: str, key: Ed25519PublicKey, *, node_id: NodeId, now: floa
     Args:    now: Unix seconds.
     Raises:  AuthError: ``token_expired`` when only its time is over, otherwise ``unauthenticated``.
     """
-    claims = _verify(token, key, audience=NODE_AUDIENCE, now=now)
+    claims = verify(token, key, audience=NODE_AUDIENCE, now=now)
     if claims["sub"] != node_id:
-        raise _refused()
+        raise refused()
     return NodeClaims(node_id, claims["exp"])
 
 
@@ -87,13 +88,18 @@ def bearer(header: str | None) -> str:
     return token
 
 
-def _sign(claims: dict[str, object], key: Ed25519PrivateKey) -> str:
+def sign(claims: Mapping[str, object], key: Ed25519PrivateKey) -> str:
+    """A JWT of ours with ``claims``, which name their audience."""
     return jwt.encode({"iss": ISSUER, **claims}, key, algorithm=ALGORITHM)
 
 
-def _verify(token: str, key: Ed25519PublicKey, *, audience: str, now: float) -> dict[str, Any]:
+def verify(token: str, key: Ed25519PublicKey, *, audience: str, now: float) -> dict[str, Any]:
+    """Claims of a token for ``audience``: ``sub`` is a string, ``exp`` a finite number beyond ``now``.
+
+    Raises:  AuthError: ``token_expired`` when only its time is over, otherwise ``unauthenticated``.
+    """
     if len(token) > MAX_TOKEN_LENGTH:
-        raise _refused()
+        raise refused()
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -105,27 +111,36 @@ def _verify(token: str, key: Ed25519PublicKey, *, audience: str, now: float) -> 
             options={"require": ["iss", "aud", "sub", "exp"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError) as error:
-        raise _refused() from error
+        raise refused() from error
     claims["exp"] = _finite(claims["exp"])
     if not isinstance(claims["sub"], str):
-        raise _refused()
+        raise refused()
     if claims["exp"] <= now:
         raise AuthError("The access token has expired.", code="token_expired", remedy="Fetch access again.", retryable=True)
     return claims
 
 
+def issuer_of(token: str) -> object:
+    """Who a token says issued it; nothing of it is checked. None: it is no token."""
+    try:
+        claims: dict[str, object] = jwt.decode(token[:MAX_TOKEN_LENGTH], options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError):
+        return None
+    return claims.get("iss")
+
+
 def _finite(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refused()
+        raise refused()
     try:
         number = float(value)
     except OverflowError:
-        raise _refused() from None
+        raise refused() from None
     if not math.isfinite(number):
-        raise _refused()
+        raise refused()
     return number
 
 
-def _refused() -> AuthError:
+def refused() -> AuthError:
     """One text for every defect: a forger learns nothing."""
     return AuthError("The access token is not valid here.", remedy="Fetch access again.")

@@ -14,6 +14,7 @@ from cove.types import is_id
 from cove.wire.common_pb2 import ImageRef, SandboxSpec
 from policies.egress import fill_policy
 from policies.limits import DEFAULT_LIMITS, Limits, fill_resources
+from policies.ports import check_ports
 
 MAX_ARGUMENTS: Final = 16_384
 MAX_ARGUMENT_BYTES: Final = 131_071
@@ -48,6 +49,7 @@ def fill_spec(spec: SandboxSpec, limits: Limits = DEFAULT_LIMITS) -> SandboxSpec
     filled.resources.CopyFrom(fill_resources(spec.resources, limits))
     filled.image.CopyFrom(_fill_image(spec.image))
     filled.network.CopyFrom(fill_policy(spec.network))
+    check_ports(spec.ports)
     return filled
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from cove.types import NodeId, SandboxId
 from policies.access import NodeClaims, SandboxClaims, sign_node, sign_sandbox, verify_sandbox
+from policies.connect_tokens import ConnectClaims, sign_connect, verify_connect
 from router.secret_files import read_or_create
 
 NODE_TOKEN_LIFETIME_S: Final = 60
@@ -51,6 +52,17 @@ class AccessKey:
         Raises:  AuthError: forged, for something else, or expired.
         """
         return verify_sandbox(token, self._public_key, now=self._clock())
+
+    def sign_connect(self, claims: ConnectClaims) -> str:
+        """The connect token for ``claims``."""
+        return sign_connect(claims, self._private_key)
+
+    def verify_connect(self, token: str) -> ConnectClaims:
+        """The claims of a connect token.
+
+        Raises:  AuthError: forged, for something else, or expired.
+        """
+        return verify_connect(token, self._public_key, now=self._clock())
 
     def is_over(self, expires_at: float) -> bool:
         """Whether a token that ends then has ended."""

@@ -28,6 +28,7 @@ from router.db.sqlite.database import open_sqlite
 from router.grpc_edge import MAX_REQUEST_BYTES, service
 from router.http_edge import HttpEdge, serving
 from router.images.assembly import ImageParts, assemble_images
+from router.ingress.assembly import IngressParts, running_ingress
 from router.ingress.blob_edge import BlobEdge
 from router.ingress.dataplane_proxy import DataPlaneProxy
 from router.ingress.http_proxy import HttpProxy, new_session
@@ -120,20 +121,23 @@ async def running(settings: RouterSettings, *, clock: Callable[[], float] = time
         async with (
             parts.images.builds,
             parts.terminals.live,
+            running_ingress(settings, db, parts.nodes, secrets.access_key, parts.changes, parts.metrics, clock) as ingress,
             _serving_http(settings, parts) as http_address,
-            _serving_grpc(settings, parts, http_address, clock) as grpc_address,
+            _serving_grpc(settings, parts, ingress, http_address, clock) as grpc_address,
             asyncio.TaskGroup() as eternal,
         ):
             reconciling = eternal.create_task(parts.reconciler.run(), name="reconciler")
             keeping = eternal.create_task(parts.terminals.keeper.run(), name="terminal keeper")
             storing = eternal.create_task(parts.images.keeper.run(), name="storekeeper")
             sweeping = eternal.create_task(parts.snapshots.sweeper.run(), name="snapshot sweeper")
+            closing = eternal.create_task(ingress.run(), name="ingress")
             log.info("router started", grpc=grpc_address, http=http_address)
             yield Router(grpc_address=grpc_address, http_address=http_address, parts=parts)
             reconciling.cancel()
             keeping.cancel()
             storing.cancel()
             sweeping.cancel()
+            closing.cancel()
         await parts.authenticator.save_use()
 
 
@@ -197,10 +201,12 @@ async def _serving_http(settings: RouterSettings, parts: Parts) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _serving_grpc(settings: RouterSettings, parts: Parts, http_address: str, clock: Callable[[], float]) -> AsyncIterator[str]:
+async def _serving_grpc(
+    settings: RouterSettings, parts: Parts, ingress: IngressParts, http_address: str, clock: Callable[[], float]
+) -> AsyncIterator[str]:
     server = grpc.aio.server(options=_GRPC_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
     address = _bind(server, settings.grpc_address)
-    control = _control(settings, parts, _proxy_addresses(settings, address, http_address), http_address, clock)
+    control = _control(settings, parts, ingress, _proxy_addresses(settings, address, http_address), http_address, clock)
     server.add_generic_rpc_handlers(
         (control, _registry(settings, parts, http_address), DataPlaneProxy(parts.routes, parts.client, parts.metrics))
     )
@@ -226,7 +232,12 @@ def _proxy_addresses(settings: RouterSettings, grpc_address: str, http_address: 
 
 
 def _control(
-    settings: RouterSettings, parts: Parts, proxy: Addresses | None, http_address: str, clock: Callable[[], float]
+    settings: RouterSettings,
+    parts: Parts,
+    ingress: IngressParts,
+    proxy: Addresses | None,
+    http_address: str,
+    clock: Callable[[], float],
 ) -> grpc.GenericRpcHandler[Any, Any]:
     sandboxes = Sandboxes(parts.db, parts.nodes, parts.client, parts.changes, parts.secrets.access_key, clock=clock, proxy=proxy)
     api = ControlApi(
@@ -238,6 +249,7 @@ def _control(
         parts.images.api(sandboxes, parts.nodes, parts.client),
         parts.snapshots.api(sandboxes),
         TerminalApi(sandboxes, parts.terminals.terminals, url=_http_url(settings, http_address)),
+        ingress.api(sandboxes),
         environment=settings.environment,
         version=metadata.version("cove-server"),
         pulled_pythons=settings.default_images.pythons,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from cove.types import SandboxId
@@ -14,6 +14,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._watchers: dict[SandboxId, set[asyncio.Event]] = {}
+        self._listeners: list[Callable[[SandboxId], None]] = []
         self.closing = False
 
     @contextmanager
@@ -29,11 +30,17 @@ class Changes:
             if not watchers:
                 del self._watchers[sandbox_id]
 
+    def listen(self, listener: Callable[[SandboxId], None]) -> None:
+        """Call ``listener`` for every sandbox that changes, as long as this lasts."""
+        self._listeners.append(listener)
+
     def wake(self, sandbox_ids: Iterable[SandboxId]) -> None:
         """These changed."""
         for sandbox_id in sandbox_ids:
             for event in self._watchers.get(sandbox_id, ()):
                 event.set()
+            for listener in self._listeners:
+                listener(sandbox_id)
 
     def close(self) -> None:
         """The router stops: every long poll answers with what there is."""

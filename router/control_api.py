@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from cove.exception import NotFoundError
-from cove.types import AppId, new_id
+from cove.types import AppId, check_name, derived_id, new_id
 from cove.wire import common_pb2, control_pb2, network_pb2
 from policies.images import in_order
 from policies.names import check_app_name, check_environment_name, check_token_name
@@ -16,6 +16,7 @@ from router.db.protocol import Database
 from router.db.records import AppRecord
 from router.grpc_edge import Metadata, Method
 from router.image_api import ImageApi
+from router.ingress_api import IngressApi
 from router.nodes import Node, NodeTable
 from router.sandboxes import Sandboxes
 from router.snapshot_api import SnapshotApi
@@ -38,6 +39,7 @@ class ControlApi:
         images: ImageApi,
         snapshots: SnapshotApi,
         terminals: TerminalApi,
+        ingress: IngressApi,
         *,
         environment: str,
         version: str,
@@ -47,7 +49,7 @@ class ControlApi:
         """``environment``: of calls that name none. ``pulled_pythons``: of default images that come from a registry."""
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
         self._creation, self._sandboxes = creation, sandboxes
-        self._images, self._snapshots, self._terminals = images, snapshots, terminals
+        self._images, self._snapshots, self._terminals, self._ingress = images, snapshots, terminals, ingress
         self._environment, self._version, self._pulled_pythons, self._clock = environment, version, pulled_pythons, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
@@ -59,6 +61,7 @@ class ControlApi:
             "TokenRevoke": self.token_revoke,
             "NodeList": self.node_list,
             "AppLookup": self.app_lookup,
+            "ProxyGet": self.proxy_get,
             "SandboxCreate": self.sandbox_create,
             "SandboxGet": self.sandbox_get,
             "SandboxGetByName": self.sandbox_get_by_name,
@@ -72,6 +75,7 @@ class ControlApi:
             **self._images.methods(),
             **self._snapshots.methods(),
             **self._terminals.methods(),
+            **self._ingress.methods(),
         }
 
     async def authenticate(self, method: str, metadata: Metadata, peer: str) -> Caller:
@@ -125,6 +129,13 @@ class ControlApi:
                 f"There is no App {name!r} in environment {environment!r}.", remedy="Look it up with create_if_missing=True."
             )
         return control_pb2.AppLookupResponse(app_id=app.app_id, name=app.name)
+
+    async def proxy_get(self, caller: Caller, request: control_pb2.ProxyGetRequest) -> control_pb2.ProxyGetResponse:
+        name = check_name(request.name, what="Proxy")
+        self._environment_of(request.environment)
+        if not self._nodes.has_proxy(name):
+            raise NotFoundError(f"There is no proxy {name!r}.", remedy="Its operator configures it in the nodes' settings: [proxies.NAME].")
+        return control_pb2.ProxyGetResponse(proxy_id=derived_id("pr", name.encode()), name=name)
 
     async def sandbox_create(self, caller: Caller, request: control_pb2.SandboxCreateRequest) -> control_pb2.SandboxCreateResponse:
         return await self._sandboxes.created(await self._creation.create(caller, request))

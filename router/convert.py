@@ -18,6 +18,7 @@ from router.db.records import Capacity, Observed, SandboxRecord, SandboxState
 from router.nodes import Registration
 
 MAX_PYTHONS: Final = 32
+MAX_PROXIES: Final = 256
 MAX_VERSION: Final = 128
 MAX_URL: Final = 512
 MAX_CURSOR: Final = 256
@@ -25,6 +26,7 @@ MAX_CURSOR: Final = 256
 _NODE_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NODE_ID_LENGTH}}}")
 _GRPC_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}")
 _HTTP_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+_PROXY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 _PREFIX: Final = "END_REASON_"
 
@@ -87,6 +89,7 @@ def from_registration(request: node_pb2.RegisterRequest) -> Registration:
     _check(bool(_GRPC_ADDRESS.fullmatch(request.grpc_address)), "grpc_address")
     _check(len(request.http_url) <= MAX_URL and bool(_HTTP_URL.fullmatch(request.http_url)), "http_url")
     _check(len(request.debian_pythons) <= MAX_PYTHONS and all(map(_PYTHON.fullmatch, request.debian_pythons)), "debian_pythons")
+    _check(len(request.proxies) <= MAX_PROXIES and all(map(_PROXY.fullmatch, request.proxies)), "proxies")
     _check(len(request.version) <= MAX_VERSION and len(request.runsc_version) <= MAX_VERSION, "version")
     return Registration(
         node_id=NodeId(request.node_id),
@@ -96,6 +99,7 @@ def from_registration(request: node_pb2.RegisterRequest) -> Registration:
         version=request.version,
         runsc_version=request.runsc_version,
         debian_pythons=tuple(request.debian_pythons),
+        proxies=tuple(request.proxies),
     )
 
 

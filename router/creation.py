@@ -41,10 +41,12 @@ from policies.names import check_idempotency_key, check_sandbox_name, check_tags
 from policies.specs import fill_spec
 from router.apps import app_of
 from router.auth import Caller
+from router.db.ingress import EntranceKind
 from router.db.protocol import Database
 from router.db.records import AppRecord, Capacity, Claim, ImageRecord, SandboxRecord, SandboxState
 from router.images.catalogue import Catalogue
 from router.images.manifests import config_of, image_name, only_node, to_manifest
+from router.ingress.entrances import new_entrance
 from router.node_client import NodeClient
 from router.nodes import Node, NodeTable
 from router.placement import Demand, Origin, candidates
@@ -156,7 +158,9 @@ class Creation:
         )
         # In progress before the write: whoever finds the claim must find the saga too.
         with self._progress(sandbox_id) as outcome:
-            claim = await self._db.sandboxes.reserve(record, Claim(plan.workspace, plan.key, plan.request_hash, sandbox_id, now))
+            claim = Claim(plan.workspace, plan.key, plan.request_hash, sandbox_id, now)
+            tunnels = [new_entrance(sandbox_id, spec.port, EntranceKind(spec.kind), now) for spec in plan.spec.ports]
+            claim = await self._db.sandboxes.reserve(record, claim, tunnels)
             if claim.sandbox_id != sandbox_id:
                 return await self._again(plan, claim)
             record = await self._admit(plan, record, order)
@@ -302,6 +306,7 @@ def _demand(plan: Plan, sandbox_id: SandboxId) -> Demand:
         sandbox_id=sandbox_id,
         request=plan.request,
         debian_python=base.removeprefix("debian:") if base.startswith("debian:") else "",
+        proxy=plan.spec.network.proxy,
         only_node=only_node(image.layers) if image else None,
         origin=plan.origin,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote_from_bytes
 
@@ -89,7 +90,7 @@ class NodeSandbox:
             if not ended and offset == before:
                 raise ConnectionError("The build's node broke off a command's output.", remedy="Build again.")
 
-    async def output_from(self, exec_id: str, fd: int, offset: int) -> AsyncIterator[data_pb2.OutputChunk]:
+    async def output_from(self, exec_id: str, fd: int, offset: int) -> AsyncGenerator[data_pb2.OutputChunk, None]:
         """What there is from ``offset`` on, and what comes. Without ``eof`` in its last chunk it was cut. Raises: cove.exception.Error."""
         request = data_pb2.ProcessOutputRequest(sandbox_id=self.sandbox_id, exec_id=exec_id, fd=fd, offset=offset, follow=True)
         stub: Any = self._channel.unary_stream(
@@ -97,11 +98,14 @@ class NodeSandbox:
             request_serializer=data_pb2.ProcessOutputRequest.SerializeToString,
             response_deserializer=data_pb2.OutputChunk.FromString,
         )
+        call = stub(request, metadata=self._metadata())
         try:
-            async for chunk in stub(request, metadata=self._metadata()):
+            async for chunk in call:
                 yield chunk
         except grpc.RpcError as error:
             raise decode(error) from error
+        finally:
+            call.cancel()  # a no-op when it is over; otherwise nobody reads on, and the node shall know
 
     async def wait(self, exec_id: str) -> data_pb2.ProcessStatus:
         """How a process ended. Raises: cove.exception.Error."""
@@ -152,10 +156,12 @@ class NodeSandbox:
 
     async def remove(self, path: str) -> None:
         """With all below it; what is not there is fine. Raises: cove.exception.Error."""
-        if await self.mode(path) is None:
-            return
         request = data_pb2.FileRemoveRequest(sandbox_id=self.sandbox_id, path=_bytes(path), recursive=True)
-        await self._unary("FileRemove", request, data_pb2.FileRemoveResponse)
+        try:
+            await self._unary("FileRemove", request, data_pb2.FileRemoveResponse)
+        except FilesystemExecutionError as error:
+            if error.context.get("errno") not in (str(errno.ENOENT), str(errno.ENOTDIR)):
+                raise
 
     async def write_file(self, path: str, content: AsyncIterable[bytes], *, mode: int) -> None:
         """Raises: cove.exception.Error."""

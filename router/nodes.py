@@ -34,6 +34,7 @@ class Node:
         self.last_sequence = 0
         self.saved_at = record.last_seen_at
         self._debian_pythons = frozenset(record.debian_pythons)
+        self._proxies = frozenset(record.proxies)
         self._expected: dict[SandboxId, Capacity] = {}
         self._expected_total = Capacity()
 
@@ -66,6 +67,7 @@ class Node:
             reserved=self.reserved + self._expected_total,
             debian_pythons=self._debian_pythons,
             runsc_version=self.record.runsc_version,
+            proxies=self._proxies,
         )
 
 
@@ -79,6 +81,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     runsc_version: str
     debian_pythons: tuple[str, ...]
+    proxies: tuple[str, ...]
 
 
 class NodeTable:
@@ -167,6 +170,10 @@ class NodeTable:
     def debian_pythons(self) -> list[str]:
         """Pythons that some reachable node has a default image for, oldest first."""
         return in_order(python for node in self.reachable() for python in node.record.debian_pythons)
+
+    def has_proxy(self, name: str) -> bool:
+        """Whether some node, be it reachable or not, has the proxy."""
+        return any(name in node.record.proxies for node in self._nodes.values())
 
     def _add(self, node: Node) -> None:
         self._nodes[node.node_id] = node

@@ -34,6 +34,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of sandboxes on it, also of those just sent there."""
     debian_pythons: frozenset[str]
     runsc_version: str = ""
+    proxies: frozenset[str] = frozenset()
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +55,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     request: Capacity
     debian_python: str = ""
     """Python of the default image; empty where the image is another."""
+    proxy: str = ""
+    """Proxy that its TCP leaves through; empty: none."""
     only_node: NodeId | None = None
     """Where the image's files are and the store does not have them yet; None: anywhere."""
     origin: Origin | None = None
@@ -70,7 +73,7 @@ def candidates(nodes: Iterable[NodeView], demand: Demand) -> list[NodeView]:
     everyone = list(nodes) if demand.origin is None else _restorers(nodes, demand.origin)
     steps: dict[int, list[NodeView]] = {}
     for node in everyone:
-        if node.usable and _has_image(node, demand) and _has_room(node, demand.request):
+        if node.usable and _suits(node, demand) and _has_room(node, demand.request):
             steps.setdefault(_load(node, demand.request), []).append(node)
     if not steps:
         raise _why_none(everyone, demand)
@@ -105,7 +108,10 @@ def _restorers(nodes: Iterable[NodeView], origin: Origin) -> list[NodeView]:
     return alike
 
 
-def _has_image(node: NodeView, demand: Demand) -> bool:
+def _suits(node: NodeView, demand: Demand) -> bool:
+    """Whether it has what the sandbox is made of, however full it is."""
+    if demand.proxy and demand.proxy not in node.proxies:
+        return False
     if demand.only_node is not None and node.node_id != demand.only_node:
         return False
     return not demand.debian_python or demand.debian_python in node.debian_pythons
@@ -132,7 +138,7 @@ def _spread(node: NodeView, demand: Demand) -> bytes:
 
 
 def _why_none(everyone: Sequence[NodeView], demand: Demand) -> InvalidError | ResourceExhaustedError:
-    suitable = [node for node in everyone if _has_image(node, demand)]
+    suitable = [node for node in everyone if _suits(node, demand)]
     if suitable and not any(node.capacity.covers(demand.request) for node in suitable):
         return _too_large(suitable, demand)
     return _exhausted(everyone, suitable, [node for node in suitable if node.usable], demand)
@@ -152,6 +158,10 @@ def _exhausted(
 ) -> ResourceExhaustedError:
     if not everyone:
         return ResourceExhaustedError("No node has joined yet.", remedy="Start one: `cove up`, or `cove node` on another machine.")
+    if demand.proxy and not any(demand.proxy in node.proxies for node in everyone):
+        return ResourceExhaustedError(
+            f"No node has the proxy {demand.proxy!r}.", remedy="Its operator configures it in the node's settings."
+        )
     if not suitable and demand.only_node is not None:
         return ResourceExhaustedError(
             "The image's files are still on the node that made it, which is gone.", remedy="Build the image again.", retryable=True

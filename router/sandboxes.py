@@ -69,6 +69,11 @@ class Sandboxes:
             )
         return record
 
+    async def owns(self, caller: Caller, sandbox_id: SandboxId) -> bool:
+        """Whether there is such a sandbox for the caller."""
+        record = await self._db.sandboxes.get(sandbox_id)
+        return record is not None and record.workspace == caller.workspace
+
     async def find(self, caller: Caller, environment: str, app_name: str, name: str) -> SandboxRecord:
         """The running sandbox of this name.
 

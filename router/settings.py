@@ -20,6 +20,7 @@ from snapshots.settings import StoreSettings
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -114,6 +115,32 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     terminal_lifetime_s: Seconds = 12 * 3600.0
     """A web terminal is hung up after this long in any case: a working day and some."""
+    ingress_domain: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$")] | None = None
+    """Domain below which every tunnel has a name; all its names lead to this machine. None: tunnels are on loopback addresses."""
+
+    ingress_certificate: Path | None = None
+    """PEM file with a certificate (chain) for ``*.<ingress_domain>``, read again when it changes. None: the local CA makes one."""
+
+    ingress_key: Path | None = None
+    """PEM file with its private key."""
+
+    ingress_tls_address: Address = "0.0.0.0:443"
+    """Where TLS connections to the names below ``ingress_domain`` arrive, host:port; port 0 lets the kernel choose."""
+
+    ingress_tls_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    """The port that clients use for them, where something in front of the router leads another one here. 0: the bound one."""
+
+    ingress_tcp_host: str = "0.0.0.0"
+    """Address on which ports without TLS are bound with a domain."""
+
+    ingress_tcp_ports: tuple[PortNumber, PortNumber] = (20_000, 29_999)
+    """First and last of those ports: what a firewall must let in."""
+
+    ingress_max_connections: Positive = 10_000
+    """Connections to sandboxes' ports that the edge holds at a time; each takes two descriptors here and some 30 KiB."""
+
+    ingress_max_connections_per_sandbox: Positive = 2_000
+    """The same into one sandbox, so that none can take them all."""
 
     max_concurrent_calls: Positive = 20_000
     """gRPC calls in progress, long polls and proxied streams included; more are refused."""
@@ -131,6 +158,10 @@ class RouterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("node_unreachable_after_s is not above report_interval_s")
         if self.node_lost_after_s <= self.node_unreachable_after_s:
             raise ValueError("node_lost_after_s is not above node_unreachable_after_s")
+        if bool(self.ingress_certificate) != bool(self.ingress_key):
+            raise ValueError("ingress_certificate and ingress_key come together")
+        if self.ingress_tcp_ports[0] > self.ingress_tcp_ports[1]:
+            raise ValueError("ingress_tcp_ports ends before it begins")
         if self.store and self.store_url:
             raise ValueError("store_url and the table [store] both say where the store is")
         if self.data_plane == "proxy":

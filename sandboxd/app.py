@@ -200,6 +200,7 @@ async def _identity(settings: NodeSettings, facilities: Facilities, node_id: Nod
         version=metadata.version("cove-server"),
         runsc_version=facilities.memory.machine.runsc_version,
         debian_pythons=facilities.images.pythons(),
+        proxies=sorted(settings.proxies),
     )
 
 

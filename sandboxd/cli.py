@@ -97,6 +97,8 @@ def _print_status(found: Status) -> None:
         console.print(found.problem, markup=False, highlight=False)
         return
     console.print(f"address: {found.address}, version {found.version}", highlight=False)
+    if found.tunnel_ca:
+        console.print(f"TLS of tunnels: trust {found.tunnel_ca}", markup=False, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for heading in ("node", "state", "sandboxes", "last seen", "runsc"):
         table.add_column(heading)

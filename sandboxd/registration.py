@@ -38,6 +38,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     runsc_version: str
     debian_pythons: Collection[str]
+    proxies: Collection[str]
 
 
 class Registration:
@@ -125,6 +126,7 @@ class Registration:
             version=identity.version,
             runsc_version=identity.runsc_version,
             debian_pythons=identity.debian_pythons,
+            proxies=identity.proxies,
         )
 
     def _report_request(self, told: Collection[SandboxId], complete: bool) -> node_pb2.ReportRequest:

@@ -1,7 +1,8 @@
-"""The node's servers, put together: gRPC (node API and data plane) and HTTP (bulk transfers) on their sockets."""
+"""The node's servers, put together: gRPC (node API and data plane) and HTTP (bulk transfers, connections to ports) on their sockets."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
@@ -14,6 +15,7 @@ from cove.wire import data_pb2_grpc, node_pb2_grpc
 from sandboxd.image_stack import ImageStacks
 from sandboxd.memory import MemoryCache
 from sandboxd.node import Node
+from sandboxd.ports import Doorway, Relays
 from sandboxd.service.auth import Gate
 from sandboxd.service.data_plane import DataPlaneService
 from sandboxd.service.http_transfers import HttpTransfers
@@ -64,14 +66,23 @@ async def serve(
         HttpTransfers(node, gate).application(), access_log=None, handler_cancellation=True, shutdown_timeout=STOP_GRACE_S
     )
     await runner.setup()
+    relays = Relays(node, gate)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(runner.cleanup)
-        host, _, port = http_address.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
-        await site.start()
+        stack.push_async_callback(relays.close)
+        listener = await _listen(runner, relays, http_address)
+        stack.callback(listener.close)
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
-        yield Bound(grpc_port, runner.addresses[0][1])
+        yield Bound(grpc_port, listener.sockets[0].getsockname()[1])
+
+
+async def _listen(runner: web.AppRunner, relays: Relays, address: str) -> asyncio.Server:
+    """The HTTP port, which bulk transfers and relays share."""
+    host, _, port = address.rpartition(":")
+    http = runner.server
+    assert http is not None  # the runner is set up
+    return await asyncio.get_running_loop().create_server(lambda: Doorway(http, relays), host.strip("[]"), int(port), backlog=1024)
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:

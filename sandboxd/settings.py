@@ -14,12 +14,14 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from cove._settings import instance_name, load_service
+from sandboxd.egress.relay.proxies import parse_url
 
 MIB: Final = 2**20
 GIB: Final = 2**30
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+ProxyName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 GUEST_BUILD: Final = Path(__file__).parent / f"guest/target/{platform.machine()}-unknown-linux-gnu/release/cove-init"
@@ -30,6 +32,19 @@ def _installed_runsc() -> Path:
     """gVisor's own release goes to /usr/local/bin, Debian's package to /usr/bin; the former is newer where both are."""
     local = Path("/usr/local/bin/runsc")
     return local if local.exists() else Path("/usr/bin/runsc")
+
+
+class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One proxy. Its text form leaves the URL out, which may have credentials."""
+
+    url: str
+    """``socks5://[user:password@]host[:port]`` or ``http://…`` (CONNECT); user and password percent-encoded."""
+
+    def __post_init__(self) -> None:
+        parse_url(self.url)
+
+    def __repr__(self) -> str:
+        return f"ProxySettings({parse_url(self.url)})"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +115,9 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     network_pool: str = "10.200.0.0/16"
     """IPv4 range whose /30s become the sandboxes' links; nothing else on the machine may use it."""
+
+    proxies: dict[ProxyName, ProxySettings] = msgspec.field(default_factory=dict)
+    """Proxies that sandboxes may be created with, by name: a table ``[proxies.NAME]`` of the file for each."""
 
     tarball_dirs: list[Path] = msgspec.field(default_factory=list)
     """Directories whose rootfs tarballs clients may name as images; empty: ``<state_dir>/tarballs``. Not ``/``: a tarball is a file of the

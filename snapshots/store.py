@@ -14,6 +14,7 @@ import msgspec
 from cove.exception import ConflictError, DataLossError, InternalFailure, InvalidError, NotFoundError, RequestSizeError
 from snapshots.backends.protocol import Backend, ObjectInfo, Reader, Staged
 from snapshots.backends.threads import in_thread
+from snapshots.concurrency import run_bounded
 from snapshots.digest import Chunk, Digest, Hasher, hex_of
 from snapshots.layout import blob_name, blobs_prefix, digest_in
 from snapshots.sweeps import Sweeps
@@ -189,9 +190,12 @@ class Writer:
     async def _append(self, chunk: Chunk) -> None:
         """A failed write may have left part of the chunk, so no other may follow it."""
         self._over = True
-        await in_thread(self._hasher.update, chunk)
-        await self._staged.write(chunk)
+        # Side by side: neither the processor nor the disk waits for the other.
+        await run_bounded((job(chunk) for job in (self._hash, self._staged.write)), 2)
         self._over = False
+
+    async def _hash(self, chunk: Chunk) -> None:
+        await in_thread(self._hasher.update, chunk)
 
 
 class View:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cove.types import AppId, NodeId, SandboxId
+from router.db.ingress import ConnectTokenStore, EntranceRecord, EntranceStore
 from router.db.records import (
     AppRecord,
     Capacity,
@@ -64,8 +65,8 @@ class AppStore(Protocol):
 class SandboxStore(Protocol):
     """Sandboxes with their tags and the idempotency keys that made them."""
 
-    async def reserve(self, sandbox: SandboxRecord, claim: Claim) -> Claim:
-        """Store both, or neither if the claim's key is in use.
+    async def reserve(self, sandbox: SandboxRecord, claim: Claim, entrances: Sequence[EntranceRecord] = ()) -> Claim:
+        """Store all, or nothing if the claim's key is in use.
 
         Returns: ``claim``, or the earlier one with its key.
         Raises:
@@ -235,6 +236,10 @@ class Database(Protocol):
     def snapshots(self) -> SnapshotStore: ...
     @property
     def terminals(self) -> TerminalStore: ...
+    @property
+    def entrances(self) -> EntranceStore: ...
+    @property
+    def connect_tokens(self) -> ConnectTokenStore: ...
     @property
     def idempotency(self) -> IdempotencyStore: ...
 

@@ -205,6 +205,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     runsc_version: str
     debian_pythons: tuple[str, ...]
+    proxies: tuple[str, ...]
     session_hash: bytes
     registered_at: float
     last_seen_at: float

@@ -40,14 +40,15 @@ class Keyboard:
         self._typists: OrderedDict[str, Typist] = OrderedDict()
         self._queue: deque[tuple[Typist, bytes]] = deque()
         self._filled = asyncio.Event()
+        self._delivering = False
         self._closed = False
         self.stdin = 0
         """The process's input offset."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits for the process."""
-        return not self._queue
+        """Whether nothing waits for the process, or is on its way."""
+        return not self._queue and not self._delivering
 
     def close(self) -> None:
         """The process reads no more: keys are taken and go nowhere."""
@@ -88,9 +89,11 @@ class Keyboard:
             while not self._queue:
                 self._filled.clear()
                 await self._filled.wait()
+            self._delivering = True
             typist, data = self._take()
             await self._deliver(data)
             typist.taken += len(data)
+            self._delivering = False
             self._changed()
 
     def _take(self) -> tuple[Typist, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Final, Protocol, Self
 
 from cove.exception import ResourceExhaustedError
@@ -54,7 +53,7 @@ class LiveTerminal:
         Raises:  cove.exception.Error: the process cannot be started or reached. ResourceExhaustedError: too many pages.
         """
         if len(self._pages) >= MAX_PAGES:
-            raise ResourceExhaustedError(f"The terminal is open in {MAX_PAGES} pages.", remedy="Close some.")
+            raise ResourceExhaustedError(f"The terminal is open in {MAX_PAGES} pages.", remedy="Close some.", retryable=False)
         self._pages.add(page)
         async with self._opening:
             status = await self.process.open(attach)
@@ -141,7 +140,8 @@ class LiveTerminals:
         await self._group.__aenter__()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         for live in self:
             self.forget(live)
-        await self._group.__aexit__(kind, error, traceback)
+        # Not told of the error that the block is left by, which it would wrap: all that it had to do is done.
+        await self._group.__aexit__(None, None, None)

@@ -97,8 +97,10 @@ class TerminalProcess:
 
     async def output(self, offset: int) -> AsyncGenerator[data_pb2.OutputChunk, None]:
         """Output from ``offset`` on, to its end or to where the connection was cut: then without a last chunk with ``eof``."""
-        async for chunk in (await self._sandbox()).output_from(self._record.exec_id, STDOUT, offset):
-            yield chunk
+        sandbox = await self._sandbox()
+        async with contextlib.aclosing(sandbox.output_from(self._record.exec_id, STDOUT, offset)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def write(self, offset: int, data: bytes) -> int:
         """Write input at ``offset``; the next offset."""

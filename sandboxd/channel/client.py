@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, Protocol
 
+from sandboxd.channel.connections import Connection
 from sandboxd.channel.fields import ProtocolViolation, Reader, Writer
 from sandboxd.channel.frames import Kind
 from sandboxd.channel.link import Fifos, Link
@@ -24,7 +25,7 @@ from sandboxd.channel.session import (
     Session,
     Started,
 )
-from sandboxd.channel.streams import ByteStream, GuestError, StreamCut, Waiter
+from sandboxd.channel.streams import ByteStream, GuestError, GuestStream, StreamCut, Waiter
 
 PROCESS_WINDOW: Final = 512 * 1024
 """Output bytes of one process stream that may be on the way or kept in the guest: twice what makes a full frame."""
@@ -56,7 +57,7 @@ class Guest:
         self._violated = violated
         self._api_opened = api_opened
         self._replies: dict[int, asyncio.Future[Reader]] = {}
-        self._streams: dict[int, ByteStream] = {}
+        self._streams: dict[int, GuestStream] = {}
         self._sinks: dict[int, ProcessSink] = {}
         self._started: asyncio.Future[tuple[ProcessSeen, ...]] | None = None
         self._pings: dict[int, asyncio.Future[Pong]] = {}
@@ -199,9 +200,16 @@ class Guest:
         """Watch a path; :func:`watch_events` reads the stream."""
         return await self._sink(Kind.WATCH, Writer().bytes_(path).u8(recursive).done())
 
-    async def dial(self, port: int) -> ByteStream:
-        """Connect to a port on the sandbox's loopback."""
-        return await self._sink(Kind.DIAL, Writer().u16(port).done())
+    async def dial(self, port: int) -> Connection:
+        """Connect to a port on the sandbox's loopback. The caller closes the connection. Raises: GuestError: nothing listens there."""
+        stream = self._open(Kind.DIAL, Writer().u16(port).done())
+        connection = self._streams[stream] = Connection(stream, self._session, self._link, self._forget_stream)
+        try:
+            self._finish(await self._reply(stream))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def _source(self, kind: Kind, payload: bytes) -> tuple[Stat, ByteStream]:
         stream = self._open(kind, payload)

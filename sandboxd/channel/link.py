@@ -74,6 +74,7 @@ class Link:
         self._unwritten_bytes = 0
         self._waiting_for_room = False
         self._closed = False
+        self._when_drained: list[Callable[[], None]] = []
         self._drained = asyncio.Event()
         self._drained.set()
         self._empty = asyncio.Event()
@@ -109,6 +110,15 @@ class Link:
         """Return when little is queued (or the link is closed): bulk senders wait here between frames."""
         await self._drained.wait()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so much is queued that bulk senders should wait."""
+        return self._unwritten_bytes >= LOW_WATER_BYTES
+
+    def call_when_drained(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, when nothing is queued any more; for senders that are no coroutines."""
+        self._when_drained.append(callback)
+
     async def flushed(self) -> None:
         """Return when everything written so far is in the FIFO, where it outlives the daemon (or the link is closed)."""
         await self._empty.wait()
@@ -122,6 +132,7 @@ class Link:
         if self._waiting_for_room:
             self._loop.remove_writer(self._fifos.to_guest)
         self._unwritten.clear()
+        self._when_drained.clear()
         self._drained.set()
         self._empty.set()
 
@@ -157,6 +168,9 @@ class Link:
             self._loop.remove_writer(self._fifos.to_guest)
         self._drained.set()
         self._empty.set()
+        waiting, self._when_drained = self._when_drained, []
+        for callback in waiting:
+            callback()
 
     def _wait_for_room(self) -> None:
         if not self._waiting_for_room:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sandboxd.channel.fields import ProtocolViolation, Reader
 from sandboxd.channel.frames import MAX_PAYLOAD, Kind
@@ -23,8 +23,8 @@ MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 
 WATCH_OVERFLOW: Final = (2, bytes(4))
 
-_IN: Final = {Kind.FILE_READ: 1, Kind.TAR_CREATE: 1, Kind.DIAL: 1, Kind.API: 0}
-_OUT: Final = {Kind.FILE_WRITE: 0, Kind.TAR_EXTRACT: 0, Kind.DIAL: 0, Kind.API: 1}
+_IN: Final = {Kind.FILE_READ: 1, Kind.TAR_CREATE: 1, Kind.API: 0}
+_OUT: Final = {Kind.FILE_WRITE: 0, Kind.TAR_EXTRACT: 0, Kind.API: 1}
 
 
 class GuestError(OSError):
@@ -37,6 +37,17 @@ class GuestError(OSError):
 
 class StreamCut(Exception):
     """The stream ended before its work did: the sandbox ended, or its session was reset."""
+
+
+class GuestStream(Protocol):
+    """What the client tells a stream that is no process's. Calls come in order, from the event loop."""
+
+    def on_data(self, data: bytes | memoryview) -> None: ...
+    def on_event(self, number: int, payload: bytes) -> None: ...
+    def on_end(self) -> None: ...
+    def on_room(self) -> None: ...
+    def on_closed(self) -> None: ...
+    def on_cut(self, error: Exception) -> None: ...
 
 
 class ByteStream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from cove.exception import Error
@@ -34,6 +36,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     node_pid: int | None
     version: str = ""
     nodes: tuple[NodeStatus, ...] = ()
+    tunnel_ca: str = ""
+    """Path of the certificate that clients of TLS tunnels are to trust, where the router has made its own; empty: it has not."""
     problem: str = ""
     """Why the router could not be asked."""
 
@@ -47,6 +51,7 @@ async def find_status(installation: Installation) -> Status:
         address=installation.address,
         router_pid=router.pid if router else None,
         node_pid=node.pid if node else None,
+        tunnel_ca=_tunnel_ca(installation.settings.state_dir / "router"),
     )
     try:
         async with connected(installation.address, installation.bootstrap_credentials()) as control:
@@ -56,6 +61,15 @@ async def find_status(installation: Installation) -> Status:
     own = installation.node_id()
     healthy = node is not None and any(info.node_id == own and info.state == "healthy" for info in nodes)
     return msgspec.structs.replace(found, up=healthy, version=version, nodes=tuple(nodes))
+
+
+def _tunnel_ca(router_dir: Path) -> str:
+    """The newest: the one before was for another domain, or for none. Only root may look."""
+    try:
+        found = sorted(router_dir.glob("ingress-ca*.pem"), key=lambda path: path.stat().st_mtime)
+    except OSError:
+        return ""
+    return str(found[-1]) if found else ""
 
 
 def _node(info: NodeInfo) -> NodeStatus:

@@ -1,29 +1,38 @@
-"""A simulated guest: the other end of the guest protocol, over the same FIFOs as the real one. Processes, and files in memory."""
+"""A simulated guest: the other end of the guest protocol, over the same FIFOs as the real one. Processes, files in memory, and ports."""
 
 from __future__ import annotations
 
 import errno
 import os
 import time
+from collections.abc import Mapping
 
 from sandboxd.channel.fields import Reader, Writer
 from sandboxd.channel.frames import MARKER_BYTES, MAX_PAYLOAD, PREAMBLE, Frame, FrameType, Kind, encode, split
 from sandboxd.channel.link import Fifos, Link
 from sandboxd.channel.messages import PROTOCOL_VERSION, Op
+from sandboxd.sim.dial import SimDial
 from sandboxd.sim.files import SimFiles
 from sandboxd.sim.process import SimProcess
 from sandboxd.sim.programs import PROGRAMS
 
 
 class SimGuest:
-    """Serves one simulated sandbox. ``stdin`` and ``stdout`` are the container's, as runsc would get them."""
+    """Serves one simulated sandbox.
 
-    def __init__(self, stdin: int, stdout: int) -> None:
+    Args:
+        stdin, stdout: the container's, as runsc would get them.
+        ports: as the machine has them.
+    """
+
+    def __init__(self, stdin: int, stdout: int, ports: Mapping[int, int]) -> None:
+        self._ports = ports
         # The guest reads what the host writes: the ends are swapped.
         self._fifos = Fifos.of(to_guest=os.dup(stdout), from_guest=os.dup(stdin))
         self._marker: bytes | None = None
         self._buffer = b""
         self._processes: dict[int, SimProcess] = {}
+        self._dials: dict[int, SimDial] = {}
         self._files = SimFiles()
         self._next_pid = 2
         self._link = Link(self._fifos, self._receive, self._failed)
@@ -32,6 +41,8 @@ class SimGuest:
         """Die at once, as a killed sentry does."""
         self._link.close()
         self._fifos.close()
+        for dial in list(self._dials.values()):
+            await dial.stop()
         for process in self._processes.values():
             await process.stop()
 
@@ -73,6 +84,9 @@ class SimGuest:
 
     def _on_frame(self, frame: Frame) -> None:
         process = self._processes.get(frame.stream)
+        if dial := self._dials.get(frame.stream):
+            dial.on_frame(frame)
+            return
         match frame.type:
             case FrameType.RESET:
                 self._reset(bytes(frame.payload))
@@ -83,6 +97,8 @@ class SimGuest:
                 self._spawn(frame.stream, Reader(frame.payload))
             case FrameType.OPEN if frame.channel == Kind.CALL:
                 self._call(frame.stream, Reader(frame.payload))
+            case FrameType.OPEN if frame.channel == Kind.DIAL:
+                self._dial(frame.stream, Reader(frame.payload).u16())
             case FrameType.OPEN:
                 self._refuse(frame.stream, errno.ENOSYS, "not simulated")
             case FrameType.DATA if process:
@@ -97,6 +113,8 @@ class SimGuest:
                 del self._processes[frame.stream]
 
     def _reset(self, host_marker: bytes) -> None:
+        for dial in list(self._dials.values()):
+            dial.cut()
         hello = Writer().u32(PROTOCOL_VERSION).u32(MAX_PAYLOAD).u32(len(self._processes)).done()
         states = [encode(FrameType.STATE, 0, payload=process.state()) for process in self._processes.values()]
         self._link.replace_unwritten(host_marker + encode(FrameType.HELLO, 0, payload=hello) + b"".join(states))
@@ -126,6 +144,10 @@ class SimGuest:
             self._refuse(stream, error.errno or errno.EIO, os.strerror(error.errno or errno.EIO))
         else:
             self._link.write(encode(FrameType.REPLY, stream, payload=Writer().u32(0).done() + fields))
+
+    def _dial(self, stream: int, port: int) -> None:
+        self._dials[stream] = SimDial(stream, self._write, lambda over: self._dials.pop(over, None))
+        self._dials[stream].start(self._ports.get(port, port))
 
     def _write(self, data: bytes) -> None:
         self._link.write(data)

@@ -27,6 +27,8 @@ class SimMachine:
 
     def __init__(self) -> None:
         self.containers: dict[SandboxId, SimContainer] = {}
+        self.ports: dict[int, int] = {}
+        """Port inside to port of this machine, where a test's server has another."""
 
     async def kill(self, sandbox_id: SandboxId) -> None:
         """SIGKILL to the sentry."""
@@ -55,7 +57,7 @@ class SimRuntime:
 
     async def start(self, container: Container) -> None:
         made = self._find(container.sandbox_id, ContainerStatus.CREATED)
-        made.guest = SimGuest(made.stdin, made.stdout)
+        made.guest = SimGuest(made.stdin, made.stdout, self._machine.ports)
         made.status = ContainerStatus.RUNNING
 
     async def status(self, sandbox_id: SandboxId) -> ContainerStatus | None:

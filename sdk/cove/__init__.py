@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from cove.exception import Error
     from cove.file_pattern_matcher import FilePatternMatcher
     from cove.image import Image
+    from cove.proxy import Proxy
     from cove.sandbox import Sandbox
     from cove.secret import Secret
     from cove.snapshot import SandboxSnapshot
+    from cove.tunnel import Tunnel, forward
 
 _HOMES: Final = {
     "App": "cove.app",
@@ -38,10 +40,13 @@ _HOMES: Final = {
     "Error": "cove.exception",
     "FilePatternMatcher": "cove.file_pattern_matcher",
     "Image": "cove.image",
+    "Proxy": "cove.proxy",
     "Sandbox": "cove.sandbox",
     "SandboxSnapshot": "cove.snapshot",
     "Secret": "cove.secret",
+    "Tunnel": "cove.tunnel",
     "enable_output": "cove._printing",
+    "forward": "cove.tunnel",
     "is_local": "cove._runtime",
 }
 """Public name to the module that has it."""
@@ -54,15 +59,18 @@ __all__ = [
     "Error",
     "FilePatternMatcher",
     "Image",
+    "Proxy",
     "Sandbox",
     "SandboxSnapshot",
     "Secret",
+    "Tunnel",
     "__version__",
     "config",
     "container_process",
     "enable_output",
     "exception",
     "file_io",
+    "forward",
     "io_streams",
     "is_local",
     "stream_type",

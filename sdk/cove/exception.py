@@ -274,6 +274,7 @@ CODES: Final[Mapping[str, Code]] = {
     "conflict": Code(ConflictError, "FAILED_PRECONDITION", 409),
     "stdin_closed": Code(ConflictError, "FAILED_PRECONDITION", 409),
     "sandbox_ended": Code(ConflictError, "FAILED_PRECONDITION", 409),
+    "port_closed": Code(ConflictError, "FAILED_PRECONDITION", 502),
     "not_found": Code(NotFoundError, "NOT_FOUND", 404),
     "permission_denied": Code(PermissionDeniedError, "PERMISSION_DENIED", 403),
     "remote": Code(RemoteError, "ABORTED", 500),

@@ -18,7 +18,7 @@ from cove.stream_type import StreamType
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Collection, Mapping, Sequence
-    from typing import Literal, Protocol, overload
+    from typing import Any, Literal, Protocol, overload
 
     from _typeshed import OpenBinaryMode, OpenTextMode
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cove.io_streams import StreamReader, StreamWriter
     from cove.secret import Secret
     from cove.snapshot import SandboxSnapshot
+    from cove.tunnel import SandboxConnectCredentials, Tunnel
     from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, TerminalLink
 
     class _Sandbox_exec(Protocol):
@@ -226,6 +227,9 @@ class Sandbox(Face):
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
             block_network: no network but loopback.
             pty: run the main process on a terminal.
+            encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
+            h2_ports: the same for servers that speak HTTP/2.
+            unencrypted_ports: the same, also as plain TCP ports.
             verbose: log execs and file operations.
             client: instead of the App's.
             _experimental_enable_snapshot: accepted; snapshots can be taken of every sandbox.
@@ -577,6 +581,64 @@ class Sandbox(Face):
             FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
         """
         await self._impl.download(remote, local)
+
+    @method
+    async def tunnels(self, timeout: int = 50) -> dict[int, Tunnel]:
+        """Its tunnels by port: those of ``Sandbox.create`` and of :meth:`open_port`. Waits until the sandbox runs.
+
+        They can be connected to from then on; whether anything answers is up to the servers inside.
+
+        Args:    timeout: seconds to wait.
+        Raises:
+            SandboxTimeoutError: it did not run in time.
+            ConflictError: code ``sandbox_ended``: it has stopped.
+        """
+        return await self._impl.tunnels(timeout)
+
+    @method
+    async def open_port(self, port: int, *, unencrypted: bool = False, h2_enabled: bool = False, timeout: int = 50) -> Tunnel:
+        """Open a tunnel to one more port of a running sandbox; the one that is there, if it is open in this way.
+
+        Args:
+            unencrypted: as a plain TCP port, too.
+            h2_enabled: for a server that speaks HTTP/2.
+            timeout: seconds to wait until the sandbox runs.
+        Raises:
+            ConflictError: it is open in another way, or the sandbox has stopped.
+            SandboxTimeoutError: it did not run in time.
+        """
+        return await self._impl.open_port(port, unencrypted=unencrypted, h2_enabled=h2_enabled, timeout=timeout)
+
+    @method
+    async def close_port(self, port: int) -> None:
+        """Close the tunnel to a port, and with it every connection through it. Does nothing if there is none."""
+        await self._impl.close_port(port)
+
+    @method
+    async def create_connect_token(
+        self, user_metadata: str | Mapping[str, Any] | None = None, *, expires_in: int | None = None
+    ) -> SandboxConnectCredentials:
+        """Let somebody speak HTTP and WebSocket to the server on port 8080 of the sandbox.
+
+        The server gets every request with the header ``X-Verified-User-Data``, which nobody outside can set or change.
+
+        Args:
+            user_metadata: the value of that header: a dict is sent as JSON, text as it is; fewer than 512 characters.
+            expires_in: seconds; as long as the sandbox when left out.
+        Raises:
+            InvalidError: the metadata is no JSON or too long.
+            ConflictError: code ``sandbox_ended``: it has stopped.
+        """
+        return await self._impl.create_connect_token(user_metadata, expires_in=expires_in)
+
+    @method
+    async def revoke_connect_token(self, token: str | SandboxConnectCredentials) -> None:
+        """Make a connect token worthless at once; connections that it opened are broken off.
+
+        Args:    token: the credentials, or their ``token_id``.
+        Raises:  NotFoundError: there is no such token.
+        """
+        await self._impl.revoke_connect_token(token)
 
     @staticmethod
     @function

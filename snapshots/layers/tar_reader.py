@@ -62,6 +62,11 @@ class TarStream:
     def size_bytes(self) -> int:
         return self._hasher.size_bytes
 
+    @property
+    def position_bytes(self) -> int:
+        """What was taken from it so far."""
+        return self.size_bytes - len(self._chunk) + self._position
+
     def digest(self) -> str:
         return self._hasher.digest()
 

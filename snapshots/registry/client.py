@@ -15,10 +15,10 @@ import msgspec
 import structlog
 
 from cove.exception import DataLossError, Error, InvalidError
+from snapshots.concurrency import run_bounded
 from snapshots.digest import Digest, digest_of, parse_digest
 from snapshots.registry.auth import Authenticator
 from snapshots.registry.blobs import MIRROR_ATTEMPTS, BlobReader
-from snapshots.registry.concurrency import run_bounded
 from snapshots.registry.credentials import Credentials
 from snapshots.registry.descriptor import INDEXES, MANIFESTS, Descriptor
 from snapshots.registry.endpoints import endpoints

@@ -11,9 +11,9 @@ import msgspec
 from yarl import URL
 
 from cove.exception import ConnectionError, DataLossError, Error, InvalidError
+from snapshots.concurrency import run_bounded
 from snapshots.digest import Digest, Hasher, digest_of
 from snapshots.registry.client import RegistryClient
-from snapshots.registry.concurrency import run_bounded
 from snapshots.registry.descriptor import OCI_MANIFEST, Descriptor
 from snapshots.registry.endpoints import follow
 from snapshots.registry.image_config import parse_config

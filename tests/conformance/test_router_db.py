@@ -24,6 +24,7 @@ from router.db.records import (
     SandboxQuery,
     SandboxRecord,
     SandboxState,
+    TerminalRecord,
     TokenRecord,
 )
 from router.db.sqlite.database import open_sqlite
@@ -257,11 +258,12 @@ async def test_nodes(db: Database) -> None:
         version="1",
         runsc_version="2",
         debian_pythons=("3.11", "3.12"),
+        proxies=("exit", "other"),
         session_hash=b"\0s",
         registered_at=1.0,
         last_seen_at=2.0,
     )
-    other = msgspec.structs.replace(node, node_id=B, debian_pythons=())
+    other = msgspec.structs.replace(node, node_id=B, debian_pythons=(), proxies=())
     await db.nodes.put(other)
     await db.nodes.put(node)
     assert await db.nodes.list_() == [node, other]
@@ -401,3 +403,71 @@ async def test_an_image_is_used_by_sandboxes_that_have_not_stopped(db: Database)
     assert await db.images.used_by("im-1") == 2
     assert await db.images.used_by("debian:3.11") == 1 and await db.images.used_by("im-none") == 0
     assert not await db.images.delete("im-1") and await db.images.get("im-1") is not None
+
+
+def terminal(number: int = 1, **changes: Any) -> TerminalRecord:
+    fields: dict[str, Any] = {
+        "terminal_id": f"te-{number}",
+        "sandbox_id": SandboxId("sb-1"),
+        "token_id": "ak-1",
+        "exec_id": f"ex-{number}",
+        "request": b"\x00request",
+        "ticket_hash": b"ticket",
+        "ticket_expires_at": 100.0,
+        "created_at": 1.0,
+        "expires_at": 1000.0,
+    }
+    return TerminalRecord(**{**fields, **changes})
+
+
+async def test_a_terminal_comes_back_as_it_was_stored(db: Database) -> None:
+    await db.terminals.add(terminal())
+    await db.terminals.add(terminal(2, sandbox_id=SandboxId("sb-2")))
+    assert await db.terminals.get("te-1") == terminal()
+    assert await db.terminals.get("te-3") is None
+    assert await db.terminals.count(SandboxId("sb-1")) == 1
+    await db.terminals.delete("te-1")
+    await db.terminals.delete("te-1")
+    assert (await db.terminals.get("te-1"), await db.terminals.count(SandboxId("sb-1"))) == (None, 0)
+
+
+async def test_a_ticket_is_redeemed_once_and_in_time(db: Database) -> None:
+    await db.terminals.add(terminal())
+    assert not await db.terminals.redeem("te-1", b"other", b"session", 50.0)
+    assert not await db.terminals.redeem("te-2", b"ticket", b"session", 50.0)
+    assert not await db.terminals.redeem("te-1", b"ticket", b"session", 100.0)
+    results = await asyncio.gather(*(db.terminals.redeem("te-1", b"ticket", b"s%d" % number, 99.0) for number in range(10)))
+    assert sum(results) == 1
+    found = await db.terminals.get("te-1")
+    assert found == terminal(ticket_hash=b"", session_hash=b"s%d" % results.index(True), used_at=99.0)
+    assert not await db.terminals.redeem("te-1", b"", b"again", 99.0)
+
+
+async def test_times_of_a_terminal_only_grow_and_it_starts_once(db: Database) -> None:
+    await db.terminals.add(terminal(used_at=5.0))
+    await db.terminals.touch({"te-1": 4.0, "te-none": 9.0})
+    await db.terminals.started("te-1", 7.0)
+    await db.terminals.started("te-1", 8.0)
+    assert await db.terminals.get("te-1") == terminal(used_at=5.0, started_at=7.0)
+    await db.terminals.touch({"te-1": 6.0})
+    assert await db.terminals.get("te-1") == terminal(used_at=6.0, started_at=7.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_over"),
+    [
+        ({}, False),
+        ({"ticket_expires_at": 50.0}, True),  # nobody came
+        ({"ticket_hash": b"", "session_hash": b"s", "ticket_expires_at": 50.0, "used_at": 41.0}, False),
+        ({"ticket_hash": b"", "session_hash": b"s", "used_at": 40.0}, True),
+        ({"ticket_hash": b"", "session_hash": b"s", "used_at": 41.0, "expires_at": 50.0}, True),
+        ({"token_id": "ak-2"}, True),  # revoked
+        ({"token_id": "ak-3"}, True),  # not there
+    ],
+)
+async def test_terminals_whose_time_has_come(db: Database, changes: dict[str, Any], is_over: bool) -> None:
+    await db.tokens.add(TokenRecord("ak-1", "ws", "", b"", 1.0))
+    await db.tokens.add(TokenRecord("ak-2", "ws", "", b"", 1.0, revoked_at=2.0))
+    await db.terminals.add(terminal(**changes))
+    assert [one.terminal_id for one in await db.terminals.over(50.0, used_before=40.0, limit=10)] == ["te-1"] * is_over
+    assert await db.terminals.over(50.0, used_before=40.0, limit=0) == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cove.wire import image_pb2
+from tests.support.chromium import Chromium, chromium
 from tests.support.live_cove import LiveCove
 from tests.support.raw_client import RawClient, RawSandbox
 
@@ -21,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.needs_root)
             item.add_marker(pytest.mark.needs_runsc)
-            item.add_marker(pytest.mark.timeout(120))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(120))
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,11 @@ def make(client: RawClient) -> Iterator[Make]:
         sandbox.terminate()
     for sandbox in made:
         sandbox.ended(timeout_s=60)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Chromium]:
+    """A real browser whose pages must have nothing to complain of at the end."""
+    async with chromium() as running:
+        yield running
+        assert running.complaints == []

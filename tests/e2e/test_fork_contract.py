@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -10,9 +11,8 @@ import pytest
 
 import cove
 from cove.exception import ConflictError
-from tests.support.live_cove import LiveCove
 from tests.support.live_fixtures import Sandboxes
-from tests.support.outside import outside_server
+from tests.support.outside import ADDRESS, outside
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -185,15 +185,15 @@ def test_environment_and_secrets(pair: Pair) -> None:
     assert said(pair.source.sandbox, "sh", "-c", "echo $SECRET $ADDED") == "s3cret"
 
 
-def test_connections_to_the_outside_are_reset(live: LiveCove, app: cove.App, sandboxes: Sandboxes) -> None:
+def test_connections_to_the_outside_are_reset(sandboxes: Sandboxes, tmp_path: Path) -> None:
     """The outside is another network namespace of this machine, which the sandbox's packets reach as they would the internet."""
-    with outside_server() as (address, port):
+    with outside(tmp_path):
         source = Witness.begin(sandboxes.create(block_network=False))
-        assert source.tell(f"connected({address!r}, {port})") == "None"
+        assert source.tell(f"connected('{ADDRESS}', 80)") == "None"
         clone = source.in_clone(sandboxes.keep(cove.Sandbox.from_snapshot(source.sandbox.snapshot())))
         for one in (source, clone):
             assert one.tell("outside_says()") in ("b''", "ConnectionAbortedError", "ConnectionResetError")
-            assert one.tell(f"connected({address!r}, {port})") == "None"
+            assert one.tell(f"connected('{ADDRESS}', 80)") == "None"
 
 
 def test_deleted_files_that_are_open_are_named(sandboxes: Sandboxes) -> None:

@@ -149,6 +149,8 @@ class Tab:
         for character in text:
             if character == "\r":
                 await self._press(key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
+            elif ord(character) > 0xFFFF:  # no key of a keyboard: what an input method gives
+                await self.call("Input.insertText", text=character)
             else:
                 await self._press(key=character, text=character)
 
@@ -162,6 +164,14 @@ class Tab:
         await self.call("Input.dispatchKeyEvent", type="keyDown", commands=list(commands), **key)
         key.pop("text", None)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **key)
+
+    async def double_click(self, selector: str) -> None:
+        """On the left end of an element, which selects the word there."""
+        script = "(({ left, top, height }) => [left, top + height / 2])(document.querySelector(%r).getBoundingClientRect())"
+        left, middle = await self.evaluate(script % selector)
+        for count in (1, 2):
+            for kind in ("mousePressed", "mouseReleased"):
+                await self.call("Input.dispatchMouseEvent", type=kind, x=left + 12, y=middle, button="left", clickCount=count)
 
     async def resize(self, width: int, height: int) -> None:
         """Give the window's inside this size, in pixels."""
@@ -196,14 +206,20 @@ class Chromium:
     async def tab(self, *, beside: Tab | None = None) -> Tab:
         """An empty page, with the cookies of ``beside``."""
         context = self._contexts[beside] if beside else (await self._connection.call("Target.createBrowserContext"))["browserContextId"]
-        target = await self._connection.call("Target.createTarget", url="about:blank", browserContextId=context, width=900, height=600)
+        target = await self._connection.call("Target.createTarget", url="about:blank", browserContextId=context, newWindow=True)
         attached = await self._connection.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         tab = Tab(self._connection, attached["sessionId"])
         self._contexts[tab] = context
         for domain in ("Page", "Runtime", "Log"):
             await tab.call(f"{domain}.enable")
         await tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        await tab.resize(900, 600)
         return tab
+
+    async def allow_clipboard(self, tab: Tab) -> None:
+        """Pages of the tab's browser may read and write the clipboard unasked."""
+        permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        await self._connection.call("Browser.grantPermissions", permissions=permissions, browserContextId=self._contexts[tab])
 
 
 @asynccontextmanager

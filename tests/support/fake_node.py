@@ -54,6 +54,7 @@ class FakeNode:
         """Set when a create came in."""
         self.waiting = 0
         self.pythons = ["3.11"]
+        self.proxies: list[str] = []
         self.draining = False
         self.session = ""
         self.sequence = 0
@@ -112,6 +113,7 @@ class FakeNode:
             version="1",
             runsc_version=self.memory.machine.runsc_version,
             debian_pythons=self.pythons,
+            proxies=self.proxies,
         )
         answer = await self.call_registry("Register", request, self._join_token)
         self.session, self.sequence = answer.session_token, 0

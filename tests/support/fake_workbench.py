@@ -187,7 +187,10 @@ class Workbench:
             await changed.wait()
 
     async def _stat(self, request: data_pb2.FileStatRequest) -> data_pb2.FileStatResponse:
-        thing = self.layers.trees[request.sandbox_id].get(request.path.decode())
+        tree, path = self.layers.trees[request.sandbox_id], request.path.decode()
+        thing = tree.get(path)
+        if thing is not None and thing.kind == tarfile.SYMTYPE:  # followed, one step
+            thing = tree.get(posixpath.join(posixpath.dirname(path), thing.content.decode()))
         if thing is None:
             raise FilesystemExecutionError("no such file", code="file_error", context={"errno": "2"})
         kind = 0o040000 if thing.kind == tarfile.DIRTYPE else 0o100000
@@ -198,7 +201,10 @@ class Workbench:
         return data_pb2.FileMakeDirectoryResponse()
 
     async def _remove(self, request: data_pb2.FileRemoveRequest) -> data_pb2.FileRemoveResponse:
-        remove(self.layers.trees[request.sandbox_id], request.path.decode())
+        tree, path = self.layers.trees[request.sandbox_id], request.path.decode()
+        if path not in tree:
+            raise FilesystemExecutionError("no such file", code="file_error", context={"errno": "2"})
+        remove(tree, path)
         return data_pb2.FileRemoveResponse()
 
     async def _list(self, request: data_pb2.FileListRequest, context: Any) -> AsyncIterator[data_pb2.FileListChunk]:

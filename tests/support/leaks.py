@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -144,8 +146,9 @@ def _groups(live: LiveCove) -> Iterator[Path]:
 def _processes(live: LiveCove) -> Iterator[str]:
     """Processes in the instance's control groups (systrap's have no command line), and runsc's own wherever they are."""
     for group in _groups(live):
-        for procs in group.rglob("cgroup.procs"):
-            yield from (f"{procs.parent.name} process {pid}" for pid in procs.read_text().split())
+        for directory, _, _ in os.walk(group):  # which passes over what goes meanwhile
+            with contextlib.suppress(OSError):
+                yield from (f"{Path(directory).name} process {pid}" for pid in Path(directory, "cgroup.procs").read_text().split())
     root = f"--root={live.directory / 'run' / 'runsc'}"
     for pid, words in _command_lines():
         if root in words:

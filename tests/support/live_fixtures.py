@@ -15,7 +15,7 @@ from tests.support.live_cove import LiveCove
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
     """A running router and node daemon; this process's SDK uses them."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"))
+    instance = LiveCove(tmp_path_factory.mktemp("cove"), COVE_ROUTER_LOOPBACK_REGISTRIES="true")  # tests run registries beside it
     with instance.running(), pytest.MonkeyPatch.context() as patch:
         token_id, token_secret = instance.credentials
         patch.setenv("COVE_CONFIG_PATH", str(instance.directory / "cove.toml"))

@@ -16,8 +16,10 @@ from cove.types import NodeId, SandboxId, new_id
 from cove.wire import common_pb2, data_pb2_grpc, node_pb2, node_pb2_grpc
 from policies.access import NodeClaims, SandboxClaims, sign_node, sign_sandbox
 from sandboxd.journal import Journal
+from sandboxd.layers import BlobClient
 from sandboxd.node import Capacity, Node
 from sandboxd.processes import SpoolSizes
+from sandboxd.registration import Identity, Registration
 from sandboxd.sandbox import Sandbox
 from sandboxd.server import serve
 from sandboxd.service.auth import Gate
@@ -45,13 +47,23 @@ def spec(*command: str, timeout_s: int = 300, image: str = "3.11", **fields: Any
     )
 
 
+@contextlib.asynccontextmanager
+async def simulated() -> AsyncIterator[SimMachine]:
+    """A machine for the block; what it ran is gone afterwards."""
+    machine = SimMachine()
+    yield machine
+    for sandbox_id in list(machine.containers):
+        await machine.kill(sandbox_id)
+
+
 class SimDaemon:
     """One run of the daemon; the machine, the directory and the key outlive it."""
 
     def __init__(self, machine: SimMachine, directory: Path, key: Ed25519PrivateKey) -> None:
         self.machine, self.directory, self._key = machine, directory, key
         self.changed: list[tuple[SandboxId, str]] = []
-        self.http_port = 0
+        self.grpc_port = self.http_port = 0
+        self.registration: Registration | None = None
 
     @contextlib.asynccontextmanager
     async def running(self, *, capacity: Capacity | None = None, boot_s: float = 0.0, spool_bytes: int = 2**20) -> AsyncIterator[SimDaemon]:
@@ -68,14 +80,14 @@ class SimDaemon:
             free_disk_bytes=lambda: 2**40,
             changed=self._on_change,
         )
-        gate = Gate(NODE_ID)
-        gate.trust(self._key.public_key().public_bytes_raw())
+        self.gate = Gate(NODE_ID)
+        self.gate.trust(self._key.public_key().public_bytes_raw())
         started = asyncio.Event()
         life = asyncio.create_task(self.node.run(started))
         try:
             await started.wait()
-            async with serve(self.node, gate, grpc_address="127.0.0.1:0", http_address="127.0.0.1:0") as bound:
-                self.http_port = bound.http_port
+            async with serve(self.node, self.gate, grpc_address="127.0.0.1:0", http_address="127.0.0.1:0") as bound:
+                self.grpc_port, self.http_port = bound.grpc_port, bound.http_port
                 async with grpc.aio.insecure_channel(f"127.0.0.1:{bound.grpc_port}") as channel:
                     self.api = node_pb2_grpc.NodeStub(channel)  # type: ignore[no-untyped-call]  # generated
                     self.data = data_pb2_grpc.DataPlaneStub(channel)  # type: ignore[no-untyped-call]  # generated
@@ -86,6 +98,32 @@ class SimDaemon:
 
     def _on_change(self, sandbox: Sandbox) -> None:
         self.changed.append((sandbox.sandbox_id, sandbox.state))
+        if self.registration is not None:
+            self.registration.note(sandbox)
+
+    @contextlib.asynccontextmanager
+    async def joined(self, router_address: str, join_token_file: Path) -> AsyncIterator[None]:
+        """The daemon reports to a router, and takes orders from it alone, in the block."""
+        identity = Identity(
+            node_id=NODE_ID,
+            grpc_address=f"127.0.0.1:{self.grpc_port}",
+            http_url=f"http://127.0.0.1:{self.http_port}",
+            version="1",
+            runsc_version="sim",
+            debian_pythons=["3.11"],
+            proxies=[],
+        )
+        registration = self.registration = Registration(
+            self.node, identity, router_address=router_address, join_token_file=join_token_file, trusted=self.gate.trust, blobs=BlobClient()
+        )
+        reporting = asyncio.create_task(registration.run())
+        try:
+            await registration.registered.wait()
+            yield
+        finally:
+            self.registration = None
+            reporting.cancel()
+            await asyncio.wait([reporting])
 
     def router_auth(self) -> tuple[tuple[str, str], ...]:
         return _bearer(sign_node(NodeClaims(NODE_ID, time.time() + 60), self._key))

@@ -13,6 +13,7 @@ from pathlib import Path
 from cove.exception import ConflictError
 from router.db.migrate import migrate, read_migrations
 from router.db.sqlite.images import SqliteImages
+from router.db.sqlite.ingress import SqliteConnectTokens, SqliteEntrances
 from router.db.sqlite.sandboxes import SqliteSandboxes
 from router.db.sqlite.simple import SqliteApps, SqliteIdempotency, SqliteNodes, SqliteTokens
 from router.db.sqlite.snapshots import SqliteSnapshots
@@ -32,6 +33,8 @@ class SqliteDatabase:
         self.images = SqliteImages(reader, writer)
         self.snapshots = SqliteSnapshots(reader, writer)
         self.terminals = SqliteTerminals(reader, writer)
+        self.entrances = SqliteEntrances(reader, writer)
+        self.connect_tokens = SqliteConnectTokens(reader, writer)
         self.idempotency = SqliteIdempotency(reader, writer)
 
     def pending_writes(self) -> int:

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from cove.exception import AlreadyExistsError, NotFoundError
 from cove.types import AppId, EndReason, NodeId, SandboxId
+from router.db.ingress import EntranceRecord
 from router.db.records import Claim, Observed, SandboxQuery, SandboxRecord, SandboxState
+from router.db.sqlite.ingress import insert_entrances
 from router.db.sqlite.simple import find_claim
 from router.db.sqlite.writer import Writer
 
@@ -26,8 +28,14 @@ class SqliteSandboxes:
     def __init__(self, reader: sqlite3.Connection, writer: Writer) -> None:
         self._reader, self._writer = reader, writer
 
-    async def reserve(self, sandbox: SandboxRecord, claim: Claim) -> Claim:
-        return await self._writer.run(lambda db: _reserve(db, sandbox, claim))
+    async def reserve(self, sandbox: SandboxRecord, claim: Claim, entrances: Sequence[EntranceRecord] = ()) -> Claim:
+        def reserve(db: sqlite3.Connection) -> Claim:
+            holder = _reserve(db, sandbox, claim)
+            if holder is claim:
+                insert_entrances(db, entrances)
+            return holder
+
+        return await self._writer.run(reserve)
 
     async def move(self, sandbox_id: SandboxId, *, source: NodeId, target: NodeId) -> bool:
         sql = "UPDATE sandboxes SET node_id = ? WHERE sandbox_id = ? AND node_id = ? AND state = 1"

@@ -116,11 +116,11 @@ def _find_app(db: sqlite3.Connection, workspace: str, environment: str, name: st
 
 def _node_values(node: NodeRecord) -> tuple[object, ...]:
     """Columns in the order of the table."""
-    pythons = ",".join(node.debian_pythons)
+    pythons, proxies = ",".join(node.debian_pythons), ",".join(node.proxies)
     return (
         *(node.node_id, node.grpc_address, node.http_url, node.capacity.cpu_millis, node.capacity.memory_bytes),
         *(node.version, node.runsc_version, pythons, node.session_hash, node.registered_at, node.last_seen_at),
-        *(node.reserved.cpu_millis, node.reserved.memory_bytes, node.draining),
+        *(node.reserved.cpu_millis, node.reserved.memory_bytes, node.draining, proxies),
     )
 
 
@@ -134,6 +134,7 @@ def _node(row: tuple[Any, ...]) -> NodeRecord:
         version=version,
         runsc_version=runsc_version,
         debian_pythons=tuple(filter(None, pythons.split(","))),
+        proxies=tuple(filter(None, rest[3].split(","))),
         session_hash=session_hash,
         registered_at=registered_at,
         last_seen_at=last_seen_at,

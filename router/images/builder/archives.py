@@ -11,17 +11,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import IO, Final
 
 from cove.exception import InvalidError
-from router.images.builder.items import CHUNK_BYTES, MAX_FETCHED_BYTES, Item, temporary_file
+from router.images.builder.items import CHUNK_BYTES, LIMITS, MAX_FETCHED_BYTES, Item, temporary_file
 from router.images.builder.ownership import Ownership
 from snapshots.layers.compressed import CompressedInput, decompressed
 from snapshots.layers.content import write_extents
 from snapshots.layers.directories import clean_parts
-from snapshots.layers.limits import Limits
 from snapshots.layers.tar_header import BLOCK_BYTES, Type, padding, parse_header
 from snapshots.layers.tar_reader import Member, TarReader, TarStream
 from snapshots.layers.tar_writer import NewMember, format_member
 
-LIMITS: Final = Limits(members=1_000_000, declared_bytes=MAX_FETCHED_BYTES, tar_bytes=MAX_FETCHED_BYTES + 2**30)
 HEAD_BYTES: Final = 2**20
 """Of a file, to see whether it is an archive: the first block of any compression."""
 
@@ -56,7 +54,7 @@ def _begins_archive(file: IO[bytes]) -> bool:
 async def unpacked(item: Item, target: str, ownership: Ownership) -> AsyncIterator[bytes]:
     """A tar of what the archive ``item`` holds, to be unpacked at the root, where it comes to lie below ``target``.
 
-    Raises:  InvalidError: damaged. RequestSizeError: more than :data:`LIMITS` allow.
+    Raises:  InvalidError: damaged. RequestSizeError: more than :data:`items.LIMITS` allow.
     """
     with temporary_file() as file:
         async for chunk in item.content():

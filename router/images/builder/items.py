@@ -12,11 +12,15 @@ from cove.dockerfile.copy_rules import Entry, FileKind
 from cove.exception import NotFoundError
 from cove.wire import image_pb2
 from snapshots.digest import Digest
+from snapshots.layers.limits import Limits
 from snapshots.store import Store
 
 CHUNK_BYTES: Final = 2**20
 MAX_FETCHED_BYTES: Final = 20 * 2**30
 """Of what one instruction takes from another stage, an archive or another server."""
+
+LIMITS: Final = Limits(members=1_000_000, declared_bytes=MAX_FETCHED_BYTES, tar_bytes=MAX_FETCHED_BYTES + 2**30)
+"""On archives that the router reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import stat
-import tarfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import IO, Final
 
 from cove.dockerfile.copy_rules import WHOLE_CONTEXT, Entry, FileKind, context_path
 from cove.dockerfile.globs import compile_glob, has_magic
 from cove.exception import InternalFailure, InvalidError, RequestSizeError
-from router.images.builder.items import CHUNK_BYTES, MAX_FETCHED_BYTES, Item
+from router.images.builder.items import CHUNK_BYTES, LIMITS, MAX_FETCHED_BYTES, Item
 from router.node_sandbox import NodeSandbox
+from snapshots.layers.tar_header import Type
+from snapshots.layers.tar_reader import Member, TarReader, TarStream
 
 MAX_MATCHES: Final = 1_000
 """Paths that one pattern may name."""
@@ -47,31 +49,26 @@ class StageFiles:
             self.items[path] = Item(Entry(path, FileKind.DIRECTORY), stat.S_IMODE(mode), 0, lambda: self._chunks(0, 0))
         try:
             self.items |= await asyncio.to_thread(self._read, start, path, stat.S_ISDIR(mode))
-        except (tarfile.TarError, ValueError) as error:
+        except InvalidError as error:
             raise InternalFailure("The files of another stage arrived damaged.", remedy="Build again.") from error
 
     def _read(self, start: int, root: str, is_directory: bool) -> dict[str, Item]:
-        """The members of the archive at ``start``. Blocks. Raises: tarfile.TarError, ValueError: it is none."""
+        """The members of the archive at ``start``. Blocks. Raises: InvalidError: it is none. RequestSizeError: too many members."""
         self._file.seek(start)
+        stream = TarStream(iter(lambda: self._file.read(CHUNK_BYTES), b""))
         found: dict[str, Item] = {}
-        with tarfile.open(fileobj=self._file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
-            for member in archive:
-                path = _joined(root, member.name) if is_directory else root
-                # A further name of a file has no content of its own. COPY makes it a file, as Docker does.
-                item = found.get(_joined(root, member.linkname)) if member.islnk() else self._item(member, path)
-                if item is not None:
-                    entry = Entry(path, item.entry.kind, item.entry.link_target)
-                    found[path] = Item(entry, item.mode, item.size_bytes, item.content, item.mtime_s)
+        for member in TarReader(stream, LIMITS):
+            path = _joined(root, member.name) if is_directory else root
+            if member.type is Type.HARD_LINK:  # a further name has no content of its own; COPY makes it a file, as Docker does
+                item = found.get(_joined(root, member.linkname))
+                found |= {path: replace(item, entry=replace(item.entry, path=path))} if item is not None else {}
+            elif (kind := _kind(member)) and path != WHOLE_CONTEXT:
+                found[path] = self._item(member, Entry(path, kind, _text(member.linkname)), start + stream.position_bytes)
         return found
 
-    def _item(self, member: tarfile.TarInfo, path: str) -> Item | None:
-        """None: the root, or nothing that travels."""
-        if path == WHOLE_CONTEXT or not (member.isfile() or member.isdir() or member.issym()):
-            return None
-        kind = FileKind.DIRECTORY if member.isdir() else FileKind.LINK if member.issym() else FileKind.FILE
-        offset, size = member.offset_data, member.size
-        entry = Entry(path, kind, member.linkname if member.issym() else "")
-        return Item(entry, member.mode, size, lambda: self._chunks(offset, size), int(member.mtime))
+    def _item(self, member: Member, entry: Entry, offset: int) -> Item:
+        size = member.stored_bytes
+        return Item(entry, member.mode, size, lambda: self._chunks(offset, size), member.mtime_ns // 1_000_000_000)
 
     async def _chunks(self, offset: int, size: int) -> AsyncIterator[bytes]:
         while size:
@@ -107,6 +104,19 @@ def _absolute(path: str) -> str:
     return "/" if path == WHOLE_CONTEXT else f"/{path}"
 
 
-def _joined(root: str, name: str) -> str:
+def _joined(root: str, name: bytes) -> str:
     """The path of the member ``name`` in an archive of ``root``."""
-    return context_path(f"{root}/{context_path(name)}")
+    return context_path(f"{root}/{context_path(_text(name))}")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _kind(member: Member) -> FileKind | None:
+    """None: nothing that travels. Raises: InvalidError: a sparse file, which no guest sends."""
+    if member.extents is not None:
+        raise InvalidError("There is a sparse file in the archive.")
+    if member.is_file:
+        return FileKind.FILE
+    return {Type.DIRECTORY: FileKind.DIRECTORY, Type.SYMLINK: FileKind.LINK}.get(member.type)

@@ -86,16 +86,18 @@ class Page {
     this.old = 0; // output before it was there when the page was loaded
     this.written = 0;
     this.isLeader = false;
+    this.wasConnected = false;
     answerOnlyWhen(terminal, () => this.isLeader && this.written >= this.old);
   }
 
   connecting() {
     status.state("connecting", "connecting");
-    if (this.expected || this.old) status.banner("waiting", "The connection is lost. Reconnecting …");
+    if (this.wasConnected) status.banner("waiting", "The connection is lost. Reconnecting …");
   }
 
   connected(total, again) {
     if (!again) this.old = total;
+    this.wasConnected = true;
     status.state("connected", "connected");
     status.banner("", "");
   }

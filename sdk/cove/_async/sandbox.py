@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Final, Literal, overload
 
 from cove import _egress, _endings, _spec
-from cove._async import _changes
+from cove._async import _changes, _tunnels
 from cove._async._sandbox_files import Files
+from cove._async._sandbox_ports import Ports
 from cove._async._sandbox_snapshots import Snapshots
 from cove._async._sandbox_terminals import Terminals
 from cove._async.app import _App
@@ -49,7 +50,7 @@ LIST_PAGE: Final = 100
 """Sandboxes that one question for a list brings."""
 
 
-class _Sandbox(Files, Snapshots, Terminals, Exposed):
+class _Sandbox(Files, Ports, Snapshots, Terminals, Exposed):
     """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
 
     def __init__(self, connection: Connection, info: control_pb2.SandboxInfo, access: common_pb2.Access | None = None) -> None:
@@ -110,6 +111,9 @@ class _Sandbox(Files, Snapshots, Terminals, Exposed):
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
             block_network: no network but loopback.
             pty: run the main process on a terminal.
+            encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
+            h2_ports: the same for servers that speak HTTP/2.
+            unencrypted_ports: the same, also as plain TCP ports.
             verbose: log execs and file operations.
             client: instead of the App's.
             _experimental_enable_snapshot: accepted; snapshots can be taken of every sandbox.
@@ -123,7 +127,7 @@ class _Sandbox(Files, Snapshots, Terminals, Exposed):
         if environment_name is not None:
             warnings.warn("environment_name has no effect: a sandbox is where its App is", DeprecationError, stacklevel=2)
         _spec.refuse("Sandbox.create", gpu=gpu, cloud=cloud, region=region, volumes=volumes, network_file_systems=network_file_systems)
-        _spec.refuse("Sandbox.create", encrypted_ports=encrypted_ports, h2_ports=h2_ports, unencrypted_ports=unencrypted_ports, proxy=proxy)
+        _spec.refuse("Sandbox.create", proxy=proxy)
         _spec.refuse("Sandbox.create", cidr_allowlist=cidr_allowlist is not None, experimental_options=experimental_options)
         _spec.refuse("Sandbox.create", pty_info=pty_info)
         network = _egress.policy(block_network=block_network, cidr_allowlist=None, domain_allowlist=None, record_network=False)
@@ -137,6 +141,7 @@ class _Sandbox(Files, Snapshots, Terminals, Exposed):
             network=network,
             pty=pty,
             verbose=verbose,
+            ports=_tunnels.port_specs(encrypted_ports, unencrypted_ports, h2_ports),
         )
         request = control_pb2.SandboxCreateRequest(
             idempotency_key=new_id("rq"), app_id=_app_id(app), name=_spec.sandbox_name(name), spec=spec, tags=_spec.tags(tags)

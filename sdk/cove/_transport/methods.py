@@ -12,6 +12,7 @@ from cove.wire import common_pb2 as common
 from cove.wire import control_pb2 as control
 from cove.wire import data_pb2 as data
 from cove.wire import image_pb2 as image
+from cove.wire import ingress_pb2 as ingress
 from cove.wire import network_pb2 as network
 from cove.wire import snapshot_pb2 as snapshot
 
@@ -61,6 +62,7 @@ def _stream(name: str, request: type[M], answer: type[N], *, repeatable: bool = 
 
 HELLO: Final = _control("Hello", control.HelloRequest, control.HelloResponse)
 APP_LOOKUP: Final = _control("AppLookup", control.AppLookupRequest, control.AppLookupResponse)
+PROXY_GET: Final = _control("ProxyGet", control.ProxyGetRequest, control.ProxyGetResponse)
 SANDBOX_CREATE: Final = _control("SandboxCreate", control.SandboxCreateRequest, control.SandboxCreateResponse)
 SANDBOX_GET: Final = _control("SandboxGet", control.SandboxGetRequest, control.SandboxInfo)
 SANDBOX_GET_BY_NAME: Final = _control("SandboxGetByName", control.SandboxGetByNameRequest, control.SandboxInfo)
@@ -81,6 +83,12 @@ SNAPSHOT_LIST: Final = _control("SnapshotList", snapshot.SnapshotListRequest, sn
 SNAPSHOT_DELETE: Final = _control("SnapshotDelete", snapshot.SnapshotDeleteRequest, snapshot.SnapshotDeleteResponse)
 SNAPSHOT_PIN: Final = _control("SnapshotPin", snapshot.SnapshotPinRequest, snapshot.SnapshotInfo)
 SNAPSHOT_VERIFY: Final = _control("SnapshotVerify", snapshot.SnapshotVerifyRequest, snapshot.SnapshotVerifyResponse)
+SANDBOX_TUNNELS: Final = _control("SandboxTunnels", ingress.SandboxTunnelsRequest, ingress.SandboxTunnelsResponse)
+SANDBOX_PORT_OPEN: Final = _control("SandboxPortOpen", ingress.SandboxPortOpenRequest, ingress.SandboxPortOpenResponse)
+SANDBOX_PORT_CLOSE: Final = _control("SandboxPortClose", ingress.SandboxPortCloseRequest, ingress.SandboxPortCloseResponse)
+CONNECT_TOKEN_CREATE: Final = _control("ConnectTokenCreate", ingress.ConnectTokenCreateRequest, ingress.ConnectTokenCreateResponse)
+CONNECT_TOKEN_LIST: Final = _control("ConnectTokenList", ingress.ConnectTokenListRequest, ingress.ConnectTokenListResponse)
+CONNECT_TOKEN_REVOKE: Final = _control("ConnectTokenRevoke", ingress.ConnectTokenRevokeRequest, ingress.ConnectTokenRevokeResponse)
 
 IMAGE_BUILD: Final = _control_stream("ImageBuild", image.ImageBuildRequest, image.ImageBuildEvent)
 IMAGE_GET: Final = _control("ImageGet", image.ImageGetRequest, image.ImageInfo)

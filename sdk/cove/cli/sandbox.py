@@ -28,6 +28,8 @@ AS_IT_COMES: Final = {"allow_interspersed_args": False, "ignore_unknown_options"
 
 def commands(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
+    from cove.cli import _ingress  # it has this module's kinds of arguments
+
     group = typer.Typer(help="List, enter, inspect and end sandboxes.", no_args_is_help=True)
     group.command("list")(list_)
     group.command("info")(info)
@@ -35,6 +37,8 @@ def commands(app: typer.Typer) -> None:
     group.command("logs")(logs)
     group.command("exec", context_settings=AS_IT_COMES)(exec_)
     group.command("terminal", context_settings=AS_IT_COMES)(terminal)
+    group.command("tunnels")(_ingress.tunnels)
+    group.command("connect")(_ingress.connect)
     group.command("cp")(cp)
     group.command("snapshot")(snapshot)
     group.command("fork")(fork)

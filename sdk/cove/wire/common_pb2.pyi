@@ -26,6 +26,12 @@ class SandboxState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SANDBOX_STATE_RUNNING: _ClassVar[SandboxState]
     SANDBOX_STATE_STOPPING: _ClassVar[SandboxState]
     SANDBOX_STATE_STOPPED: _ClassVar[SandboxState]
+
+class PortKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PORT_KIND_ENCRYPTED: _ClassVar[PortKind]
+    PORT_KIND_UNENCRYPTED: _ClassVar[PortKind]
+    PORT_KIND_H2: _ClassVar[PortKind]
 END_REASON_UNSPECIFIED: EndReason
 END_REASON_SUCCESS: EndReason
 END_REASON_FAILURE: EndReason
@@ -40,6 +46,9 @@ SANDBOX_STATE_PENDING: SandboxState
 SANDBOX_STATE_RUNNING: SandboxState
 SANDBOX_STATE_STOPPING: SandboxState
 SANDBOX_STATE_STOPPED: SandboxState
+PORT_KIND_ENCRYPTED: PortKind
+PORT_KIND_UNENCRYPTED: PortKind
+PORT_KIND_H2: PortKind
 
 class SandboxResult(_message.Message):
     __slots__ = ("reason", "exit_code", "message", "ended_at")
@@ -96,7 +105,7 @@ class ImageRef(_message.Message):
     def __init__(self, debian: _Optional[str] = ..., rootfs_path: _Optional[str] = ..., image_id: _Optional[str] = ...) -> None: ...
 
 class SandboxSpec(_message.Message):
-    __slots__ = ("command", "env", "workdir", "timeout_s", "idle_timeout_s", "resources", "image", "network", "pty", "verbose")
+    __slots__ = ("command", "env", "workdir", "timeout_s", "idle_timeout_s", "resources", "image", "network", "pty", "verbose", "ports")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +123,7 @@ class SandboxSpec(_message.Message):
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     PTY_FIELD_NUMBER: _ClassVar[int]
     VERBOSE_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
     command: _containers.RepeatedScalarFieldContainer[bytes]
     env: _containers.ScalarMap[str, str]
     workdir: str
@@ -124,7 +134,16 @@ class SandboxSpec(_message.Message):
     network: _network_pb2.NetworkPolicy
     pty: bool
     verbose: bool
-    def __init__(self, command: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., image: _Optional[_Union[ImageRef, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ..., pty: bool = ..., verbose: bool = ...) -> None: ...
+    ports: _containers.RepeatedCompositeFieldContainer[PortSpec]
+    def __init__(self, command: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., image: _Optional[_Union[ImageRef, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ..., pty: bool = ..., verbose: bool = ..., ports: _Optional[_Iterable[_Union[PortSpec, _Mapping]]] = ...) -> None: ...
+
+class PortSpec(_message.Message):
+    __slots__ = ("port", "kind")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    kind: PortKind
+    def __init__(self, port: _Optional[int] = ..., kind: _Optional[_Union[PortKind, str]] = ...) -> None: ...
 
 class ErrorInfo(_message.Message):
     __slots__ = ("code", "cause", "remedy", "retryable", "context")

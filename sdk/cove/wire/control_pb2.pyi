@@ -2,6 +2,7 @@ from cove.wire import common_pb2 as _common_pb2
 from cove.wire import image_pb2 as _image_pb2
 from cove.wire import snapshot_pb2 as _snapshot_pb2
 from cove.wire import network_pb2 as _network_pb2
+from cove.wire import ingress_pb2 as _ingress_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -128,6 +129,22 @@ class AppLookupResponse(_message.Message):
     app_id: str
     name: str
     def __init__(self, app_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ProxyGetRequest(_message.Message):
+    __slots__ = ("name", "environment")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    environment: str
+    def __init__(self, name: _Optional[str] = ..., environment: _Optional[str] = ...) -> None: ...
+
+class ProxyGetResponse(_message.Message):
+    __slots__ = ("proxy_id", "name")
+    PROXY_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    proxy_id: str
+    name: str
+    def __init__(self, proxy_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class SandboxCreateRequest(_message.Message):
     __slots__ = ("idempotency_key", "app_id", "name", "spec", "tags")

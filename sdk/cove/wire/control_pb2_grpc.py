@@ -6,6 +6,7 @@ import warnings
 from cove.wire import common_pb2 as cove_dot_wire_dot_common__pb2
 from cove.wire import control_pb2 as cove_dot_wire_dot_control__pb2
 from cove.wire import image_pb2 as cove_dot_wire_dot_image__pb2
+from cove.wire import ingress_pb2 as cove_dot_wire_dot_ingress__pb2
 from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 from cove.wire import snapshot_pb2 as cove_dot_wire_dot_snapshot__pb2
 
@@ -67,6 +68,11 @@ class ControlStub(object):
                 '/cove.v1.Control/AppLookup',
                 request_serializer=cove_dot_wire_dot_control__pb2.AppLookupRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_control__pb2.AppLookupResponse.FromString,
+                _registered_method=True)
+        self.ProxyGet = channel.unary_unary(
+                '/cove.v1.Control/ProxyGet',
+                request_serializer=cove_dot_wire_dot_control__pb2.ProxyGetRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_control__pb2.ProxyGetResponse.FromString,
                 _registered_method=True)
         self.SandboxCreate = channel.unary_unary(
                 '/cove.v1.Control/SandboxCreate',
@@ -168,6 +174,36 @@ class ControlStub(object):
                 request_serializer=cove_dot_wire_dot_control__pb2.TerminalCreateRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_control__pb2.TerminalCreateResponse.FromString,
                 _registered_method=True)
+        self.SandboxTunnels = channel.unary_unary(
+                '/cove.v1.Control/SandboxTunnels',
+                request_serializer=cove_dot_wire_dot_ingress__pb2.SandboxTunnelsRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_ingress__pb2.SandboxTunnelsResponse.FromString,
+                _registered_method=True)
+        self.SandboxPortOpen = channel.unary_unary(
+                '/cove.v1.Control/SandboxPortOpen',
+                request_serializer=cove_dot_wire_dot_ingress__pb2.SandboxPortOpenRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_ingress__pb2.SandboxPortOpenResponse.FromString,
+                _registered_method=True)
+        self.SandboxPortClose = channel.unary_unary(
+                '/cove.v1.Control/SandboxPortClose',
+                request_serializer=cove_dot_wire_dot_ingress__pb2.SandboxPortCloseRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_ingress__pb2.SandboxPortCloseResponse.FromString,
+                _registered_method=True)
+        self.ConnectTokenCreate = channel.unary_unary(
+                '/cove.v1.Control/ConnectTokenCreate',
+                request_serializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenCreateRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenCreateResponse.FromString,
+                _registered_method=True)
+        self.ConnectTokenList = channel.unary_unary(
+                '/cove.v1.Control/ConnectTokenList',
+                request_serializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenListRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenListResponse.FromString,
+                _registered_method=True)
+        self.ConnectTokenRevoke = channel.unary_unary(
+                '/cove.v1.Control/ConnectTokenRevoke',
+                request_serializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenRevokeRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenRevokeResponse.FromString,
+                _registered_method=True)
         self.ImageBuild = channel.unary_stream(
                 '/cove.v1.Control/ImageBuild',
                 request_serializer=cove_dot_wire_dot_image__pb2.ImageBuildRequest.SerializeToString,
@@ -245,6 +281,13 @@ class ControlServicer(object):
 
     def AppLookup(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProxyGet(self, request, context):
+        """The operator makes proxies, the same for all workspaces and environments.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -376,6 +419,45 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SandboxTunnels(self, request, context):
+        """Answers once the sandbox runs and its tunnels are open; DEADLINE_EXCEEDED after timeout_s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SandboxPortOpen(self, request, context):
+        """no-op if it is open so
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SandboxPortClose(self, request, context):
+        """breaks its connections off; no-op if not open
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectTokenCreate(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectTokenList(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectTokenRevoke(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImageBuild(self, request, context):
         """Answers with the cached image, joins a build of the same definition that runs, or builds. A caller that leaves does not end a build
         that others wait for. A failed build is INVALID_ARGUMENT or FAILED_PRECONDITION with the end of the output in its text.
@@ -458,6 +540,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.AppLookup,
                     request_deserializer=cove_dot_wire_dot_control__pb2.AppLookupRequest.FromString,
                     response_serializer=cove_dot_wire_dot_control__pb2.AppLookupResponse.SerializeToString,
+            ),
+            'ProxyGet': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProxyGet,
+                    request_deserializer=cove_dot_wire_dot_control__pb2.ProxyGetRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_control__pb2.ProxyGetResponse.SerializeToString,
             ),
             'SandboxCreate': grpc.unary_unary_rpc_method_handler(
                     servicer.SandboxCreate,
@@ -558,6 +645,36 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.TerminalCreate,
                     request_deserializer=cove_dot_wire_dot_control__pb2.TerminalCreateRequest.FromString,
                     response_serializer=cove_dot_wire_dot_control__pb2.TerminalCreateResponse.SerializeToString,
+            ),
+            'SandboxTunnels': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxTunnels,
+                    request_deserializer=cove_dot_wire_dot_ingress__pb2.SandboxTunnelsRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_ingress__pb2.SandboxTunnelsResponse.SerializeToString,
+            ),
+            'SandboxPortOpen': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxPortOpen,
+                    request_deserializer=cove_dot_wire_dot_ingress__pb2.SandboxPortOpenRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_ingress__pb2.SandboxPortOpenResponse.SerializeToString,
+            ),
+            'SandboxPortClose': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxPortClose,
+                    request_deserializer=cove_dot_wire_dot_ingress__pb2.SandboxPortCloseRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_ingress__pb2.SandboxPortCloseResponse.SerializeToString,
+            ),
+            'ConnectTokenCreate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConnectTokenCreate,
+                    request_deserializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenCreateRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenCreateResponse.SerializeToString,
+            ),
+            'ConnectTokenList': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConnectTokenList,
+                    request_deserializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenListRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenListResponse.SerializeToString,
+            ),
+            'ConnectTokenRevoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConnectTokenRevoke,
+                    request_deserializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenRevokeRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_ingress__pb2.ConnectTokenRevokeResponse.SerializeToString,
             ),
             'ImageBuild': grpc.unary_stream_rpc_method_handler(
                     servicer.ImageBuild,
@@ -762,6 +879,33 @@ class Control(object):
             '/cove.v1.Control/AppLookup',
             cove_dot_wire_dot_control__pb2.AppLookupRequest.SerializeToString,
             cove_dot_wire_dot_control__pb2.AppLookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProxyGet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ProxyGet',
+            cove_dot_wire_dot_control__pb2.ProxyGetRequest.SerializeToString,
+            cove_dot_wire_dot_control__pb2.ProxyGetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1302,6 +1446,168 @@ class Control(object):
             '/cove.v1.Control/TerminalCreate',
             cove_dot_wire_dot_control__pb2.TerminalCreateRequest.SerializeToString,
             cove_dot_wire_dot_control__pb2.TerminalCreateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxTunnels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxTunnels',
+            cove_dot_wire_dot_ingress__pb2.SandboxTunnelsRequest.SerializeToString,
+            cove_dot_wire_dot_ingress__pb2.SandboxTunnelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxPortOpen(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxPortOpen',
+            cove_dot_wire_dot_ingress__pb2.SandboxPortOpenRequest.SerializeToString,
+            cove_dot_wire_dot_ingress__pb2.SandboxPortOpenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxPortClose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxPortClose',
+            cove_dot_wire_dot_ingress__pb2.SandboxPortCloseRequest.SerializeToString,
+            cove_dot_wire_dot_ingress__pb2.SandboxPortCloseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectTokenCreate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ConnectTokenCreate',
+            cove_dot_wire_dot_ingress__pb2.ConnectTokenCreateRequest.SerializeToString,
+            cove_dot_wire_dot_ingress__pb2.ConnectTokenCreateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectTokenList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ConnectTokenList',
+            cove_dot_wire_dot_ingress__pb2.ConnectTokenListRequest.SerializeToString,
+            cove_dot_wire_dot_ingress__pb2.ConnectTokenListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectTokenRevoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/ConnectTokenRevoke',
+            cove_dot_wire_dot_ingress__pb2.ConnectTokenRevokeRequest.SerializeToString,
+            cove_dot_wire_dot_ingress__pb2.ConnectTokenRevokeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,9 +14,10 @@ import zstandard
 
 from cove.exception import DataLossError, Error, InvalidError, RemoteError, UnimplementedError
 from tests.integration.router.conftest import running_cluster, settings_for
-from tests.integration.router.image_client import Bench, bench_on, context_file, directory, image_ids
-from tests.integration.router.test_image_steps import built, tree
-from tests.support.fake_tree import Thing, Tree
+from tests.integration.router.image_client import Bench, bench_on, context_file, directory, image_ids, link
+from tests.integration.router.test_image_steps import built, tree, watched
+from tests.support import fake_workbench
+from tests.support.fake_tree import Thing
 
 URL = "https://files.example/dir/tool.bin?x=1"
 REPOSITORY = "https://git.example/team/project.git"
@@ -26,19 +27,6 @@ REPOSITORY = "https://git.example/team/project.git"
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with running_cluster(settings_for(tmp_path, node_call_timeout_s=10.0)) as cluster, bench_on(cluster) as found:
         yield found
-
-
-def watched(bench: Bench) -> list[Tree]:
-    """The files of the sandbox, as each command of a step finds them."""
-    seen: list[Tree] = []
-    shell = bench.work._shell
-
-    def look(process: object, script: str) -> None:
-        seen.append(dict(bench.work.layers.trees[process.sandbox_id]))  # type: ignore[attr-defined]  # a Process
-        shell(process, script)  # type: ignore[arg-type]  # likewise
-
-    bench.work._shell = look  # type: ignore[method-assign]  # on this one bench
-    return seen
 
 
 # --- archives ----------------------------------------------------------------------------------------------------------------------------
@@ -256,6 +244,17 @@ async def test_bind_mounts_show_stages_and_go_when_the_command_fails(bench: Benc
     assert not any("/wheels" in found for found in bench.work.layers.trees.values())
 
 
+async def test_links_to_nothing_go_with_the_mount(bench: Bench) -> None:
+    files = [directory("d"), link("d/dangling", "nowhere"), link("d/loop", "loop")]
+    await built(
+        bench,
+        "WORKDIR /work",
+        "RUN --mount=type=bind,source=d,target=. --mount=type=bind,source=d,target=/new/place echo x",
+        context=files,
+    )
+    assert {path for path in tree(bench) if path.startswith(("/work", "/new"))} == {"/work"}
+
+
 async def test_bind_mounts_over_the_image_s_files_are_refused(bench: Bench) -> None:
     files = [await context_file(bench.cluster, "a", b"1")]
     for target in ("/etc", "/etc/passwd"):
@@ -297,6 +296,28 @@ async def test_wildcards_that_match_nothing(bench: Bench) -> None:
     for source in ("/out/*.whl", "/missing/*", "/out/*/deeper"):
         with pytest.raises(InvalidError, match="matches"):
             await built(bench, "FROM base AS made", "RUN write /out/a 1", "FROM base", f"COPY --from=made {source} /x/")
+
+
+def damaged_archives() -> dict[str, bytes]:
+    """What a guest could send in the place of an archive of a file."""
+    good = archive(member("f", b"1"))
+    huge = tarfile.TarInfo("f")
+    huge.size, huge.type = 1 << 30, tarfile.XHDTYPE
+    return {
+        "noise": b"\xff" * 2048,
+        "cut": good[:600],
+        "header without end": huge.tobuf(tarfile.USTAR_FORMAT) + b"9" * 4096,
+        "way out": archive(member("../../f", b"1")),
+    }
+
+
+@pytest.mark.parametrize("name", damaged_archives())
+async def test_a_guest_that_sends_rubbish_fails_the_build_alone(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_workbench, "pack", lambda tree, path: damaged_archives()[name])
+    with pytest.raises(Error) as caught:
+        await built(bench, "FROM base AS made", "RUN write /out/f 1", "FROM base", "COPY --from=made /out /x")
+    assert caught.value.code in ("internal_failure", "too_large", "invalid"), caught.value.code
+    assert not bench.running()
 
 
 async def test_scratch_is_an_image_without_layers(bench: Bench) -> None:

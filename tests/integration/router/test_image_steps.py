@@ -38,6 +38,19 @@ def tree(bench: Bench) -> Tree:
     return bench.work.layers.layers[bench.work.layers.taken[-1].layer_id]
 
 
+def watched(bench: Bench) -> list[Tree]:
+    """The files of the sandbox, as each command of a step finds them."""
+    seen: list[Tree] = []
+    shell = bench.work._shell
+
+    def look(process: object, script: str) -> None:
+        seen.append(dict(bench.work.layers.trees[process.sandbox_id]))  # type: ignore[attr-defined]  # a Process
+        shell(process, script)  # type: ignore[arg-type]  # likewise
+
+    bench.work._shell = look  # type: ignore[method-assign]  # on this one bench
+    return seen
+
+
 async def test_a_command_runs_with_what_came_before_it(bench: Bench) -> None:
     made = await built(
         bench,
@@ -127,14 +140,7 @@ async def test_secrets_reach_commands_and_nothing_else(
 
 
 async def test_the_secret_is_there_while_the_command_runs_and_gone_if_it_fails(bench: Bench) -> None:
-    seen: list[Tree] = []
-    shell = bench.work._shell
-
-    def look(process: object, script: str) -> None:
-        seen.append(dict(bench.work.layers.trees[process.sandbox_id]))  # type: ignore[attr-defined]  # a Process
-        shell(process, script)  # type: ignore[arg-type]  # likewise
-
-    bench.work._shell = look  # type: ignore[method-assign]  # on this one bench
+    seen = watched(bench)
     with pytest.raises(RemoteError):
         await built(bench, "RUN --mount=type=secret,id=T exit 1", secrets={"T": "v"})
     assert seen[0]["/run/secrets/T"] == Thing(content=b"v", mode=0o400)

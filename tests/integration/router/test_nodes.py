@@ -95,6 +95,8 @@ async def test_a_malformed_report_is_refused_whole(cluster: Cluster, status: com
         {"http_url": "file:///etc/passwd"},
         {"http_url": "http://u:p@host/"},
         {"debian_pythons": ["3.11; rm"]},
+        {"proxies": ["exit,other"]},
+        {"proxies": [""]},
         {"version": "v" * 200},
     ],
 )

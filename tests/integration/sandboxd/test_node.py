@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +27,6 @@ from cove.wire.errors import decode
 from sandboxd.node import Capacity
 from sandboxd.sim.runtime import SimMachine
 from tests.support.sim_node import SimDaemon, spec
-
-
-@pytest.fixture
-async def machine() -> AsyncIterator[SimMachine]:
-    machine = SimMachine()
-    yield machine
-    for sandbox_id in list(machine.containers):
-        await machine.kill(sandbox_id)
-
-
-@pytest.fixture
-def key() -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.generate()
-
-
-@pytest.fixture
-async def daemon(machine: SimMachine, tmp_path: Path, key: Ed25519PrivateKey) -> AsyncIterator[SimDaemon]:
-    async with SimDaemon(machine, tmp_path, key).running() as daemon:
-        yield daemon
 
 
 async def error_of(call: Awaitable[object]) -> Error:

@@ -7,11 +7,12 @@ from cove.types import new_id
 from cove.wire import common_pb2, control_pb2, control_pb2_grpc
 from tests.support.fake_server.edge import check_client, unary
 from tests.support.fake_server.images import FakeImages
+from tests.support.fake_server.ingress import FakeIngress
 from tests.support.fake_server.snapshots import FakeSnapshots
 from tests.support.fake_server.world import Sandbox, World
 
 
-class FakeControl(FakeImages, FakeSnapshots, control_pb2_grpc.ControlServicer):
+class FakeControl(FakeImages, FakeIngress, FakeSnapshots, control_pb2_grpc.ControlServicer):
     """cove.v1.Control, as far as the SDK uses it."""
 
     def __init__(self, world: World) -> None:
@@ -50,6 +51,13 @@ class FakeControl(FakeImages, FakeSnapshots, control_pb2_grpc.ControlServicer):
             raise NotFoundError(f"There is no App {request.name!r}.")
         app_id = self.world.apps.setdefault(request.name, new_id("ap"))
         return control_pb2.AppLookupResponse(app_id=app_id, name=request.name)
+
+    @unary
+    async def ProxyGet(self, request: control_pb2.ProxyGetRequest) -> control_pb2.ProxyGetResponse:
+        self.world.proxies_asked += 1
+        if request.name not in self.world.proxies:
+            raise NotFoundError(f"There is no proxy {request.name!r}.")
+        return control_pb2.ProxyGetResponse(proxy_id=f"pr-{request.name}", name=request.name)
 
     @unary
     async def SandboxCreate(self, request: control_pb2.SandboxCreateRequest) -> control_pb2.SandboxCreateResponse:
@@ -109,6 +117,12 @@ class FakeControl(FakeImages, FakeSnapshots, control_pb2_grpc.ControlServicer):
     async def SandboxAccess(self, request: control_pb2.SandboxAccessRequest) -> common_pb2.Access:
         self._sandbox(request.sandbox_id)
         return self.world.access()
+
+    @unary
+    async def TerminalCreate(self, request: control_pb2.TerminalCreateRequest) -> control_pb2.TerminalCreateResponse:
+        self._sandbox(request.sandbox_id)
+        self.world.terminals.append(request)
+        return control_pb2.TerminalCreateResponse(terminal_id="te-1", url="http://cove.example/terminal/te-1#tt-1", expires_at=2.0)
 
     def _sandbox(self, sandbox_id: str) -> Sandbox:
         if sandbox_id not in self.world.sandboxes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, snapshot_pb2
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, ingress_pb2, snapshot_pb2
 
 TOKEN_ID: Final = "ak-test"
 TOKEN_SECRET: Final = "as-test"
@@ -198,11 +198,14 @@ class World:
         self.apps: dict[str, str] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.pythons = ["3.11", "3.12"]
+        self.proxies = ["exit"]
+        self.proxies_asked = 0
         self.pulled: list[str] = []
         self.server_version = "0.1.0"
         self.node_address = ""
         self.node_http_url = ""
         self.calls: Counter[str] = Counter()
+        self.terminals: list[control_pb2.TerminalCreateRequest] = []
         self._called = Change()
         self.chunk_bytes = 64 * 1024
         self.cut_after: int | None = None
@@ -212,6 +215,9 @@ class World:
         self.uploaded: dict[str, bytes] = {}  # archives by path
         self.images = Images()
         self.memories = Memories()
+        self.connect_tokens: dict[str, ingress_pb2.ConnectTokenCreateRequest] = {}
+        self.waits: list[float] = []  # how long each question for tunnels was ready to wait
+        self.not_running = 0  # questions for tunnels that are answered with a timeout
         self._token = 0
         self._keys: dict[str, tuple[bytes, str]] = {}
 

@@ -129,6 +129,7 @@ def test_addresses_of_nodes(address: str) -> None:
         {"http_url": "gopher://h/"},
         {"http_url": "http://h/" + "x" * 600},
         {"debian_pythons": ["3.11"] * 33},
+        {"proxies": ["exit"] * 257},
         {"capacity": common_pb2.Resources(memory_request_bytes=2**63)},
     ],
 )

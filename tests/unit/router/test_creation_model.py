@@ -152,6 +152,7 @@ def registration(node_id: str) -> Registration:
         version="",
         runsc_version="",
         debian_pythons=("3.11",),
+        proxies=(),
     )
 
 

@@ -42,6 +42,7 @@ views = st.lists(
         capacity=st.builds(Capacity, amounts, amounts),
         reserved=st.builds(Capacity, amounts, amounts),
         debian_pythons=st.frozensets(st.sampled_from(["3.11", "3.12"])),
+        proxies=st.frozensets(st.sampled_from(["exit", "other"])),
     ),
     max_size=15,
     unique_by=lambda node: node.node_id,
@@ -51,6 +52,7 @@ demands = st.builds(
     sandbox_id=st.uuids().map(lambda item: SandboxId(str(item))),
     request=st.builds(Capacity, amounts, amounts),
     debian_python=st.sampled_from(["", "3.11", "3.12", "3.9"]),
+    proxy=st.sampled_from(["", "exit"]),
 )
 
 
@@ -63,6 +65,7 @@ def test_candidates_are_exactly_who_could_take_it_whatever_the_order_of_nodes(no
         and node.capacity.cpu_millis - node.reserved.cpu_millis >= asked.request.cpu_millis
         and node.capacity.memory_bytes - node.reserved.memory_bytes >= asked.request.memory_bytes
         and (not asked.debian_python or asked.debian_python in node.debian_pythons)
+        and (not asked.proxy or asked.proxy in node.proxies)
     }
     try:
         found = candidates(nodes, asked)
@@ -153,3 +156,9 @@ def test_why_memory_cannot_be_restored_is_told(
     with pytest.raises(error, match=said) as caught:
         candidates(nodes, asked)
     assert caught.value.retryable == retryable
+
+
+def test_a_proxy_that_no_node_has_is_named() -> None:
+    asked = Demand(sandbox_id=SandboxId("sb-1"), request=Capacity(1, 1), proxy="exit")
+    with pytest.raises(ResourceExhaustedError, match="No node has the proxy 'exit'"):
+        candidates([view("n")], asked)

@@ -8,7 +8,7 @@ import cove
 from cove.container_process import ContainerProcess
 from cove.file_io import FileIO, FileWatchEvent
 from cove.io_streams import StreamReader
-from cove.types import FileStat
+from cove.types import FileStat, TerminalLink
 
 
 def blocking(sandbox: cove.Sandbox, text: ContainerProcess[str], raw: ContainerProcess[bytes]) -> None:
@@ -16,6 +16,7 @@ def blocking(sandbox: cove.Sandbox, text: ContainerProcess[str], raw: ContainerP
     assert_type(cove.Sandbox.create("true", timeout=5), cove.Sandbox)
     assert_type(list(cove.Sandbox.list()), list[cove.Sandbox])
     assert_type(sandbox.exec("true"), ContainerProcess[str])
+    assert_type(sandbox.create_terminal("top"), TerminalLink)
     assert_type(sandbox.exec("true", text=False), ContainerProcess[bytes])
     assert_type(sandbox.process("id", text=False), ContainerProcess[bytes])
     assert_type(sandbox.processes(), list[ContainerProcess[str]])

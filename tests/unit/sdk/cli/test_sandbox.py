@@ -206,6 +206,25 @@ def test_exec_passes_options_of_the_command_on(run: Cli, world: World) -> None:
         assert run("sandbox", "exec", "web", *arguments).out == "-n --json -- --pty\n"
 
 
+def test_terminal_prints_a_link_and_nothing_else(run: Cli, world: World) -> None:
+    sandbox = add(world, "web")
+    url = "http://cove.example/terminal/te-1#tt-1"
+    assert run("sandbox", "terminal", "web").out == f"{url}\n"
+    assert run("sandbox", "terminal", "--json", "--user", "nobody", "--workdir", "/x", "web", "--", "top", "-d", "1").json == {
+        "url": url,
+        "expires_at": 2.0,
+    }
+    asked = [(list(one.argv), one.user, one.workdir, one.sandbox_id) for one in world.terminals]
+    assert asked == [([], "", "", sandbox.info.sandbox_id), ([b"top", b"-d", b"1"], "nobody", "/x", sandbox.info.sandbox_id)]
+
+
+@pytest.mark.parametrize("arguments", [["--"], ["--workdir", "/"], ["--json"]])
+def test_terminal_takes_no_option_for_a_command(run: Cli, world: World, arguments: list[str]) -> None:
+    add(world, "web")
+    assert run("sandbox", "terminal", "web", *arguments).exit_code == 2
+    assert world.terminals == []
+
+
 @pytest.mark.parametrize("arguments", [[], ["--"], ["--pty"], ["--workdir", "/", "true"]])
 def test_exec_without_a_command_starts_nothing(run: Cli, world: World, arguments: list[str]) -> None:
     add(world, "web")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from snapshots.registry.concurrency import run_bounded
+from snapshots.concurrency import run_bounded
 
 
 @pytest.mark.parametrize(("jobs", "parallel"), [(0, 3), (2, 3), (10, 3), (10, 1)])
