@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,7 @@ def registration(node_id: str) -> Registration:
 
 
 @settings(max_examples=150, deadline=None)
+@pytest.mark.timeout(120)  # six seconds of work, on a machine that has nothing else to do
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=25),
     st.lists(st.sampled_from(BEHAVIOURS), max_size=40),
