@@ -653,6 +653,7 @@ class Sandbox(Face):
         secrets: Collection[Secret] | None = None,
         block_network: bool | None = None,
         cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
         client: Client | None = None,
     ) -> Sandbox:
@@ -668,7 +669,7 @@ class Sandbox(Face):
             env: environment variables of processes that are started from now on, on top of what it had; None values are left out.
             secrets: more of them, below ``env``.
             block_network: True for no network but loopback, False for all of it.
-            cidr_allowlist: what it may reach, as for :meth:`create`.
+            cidr_allowlist, domain_allowlist: what it may reach, as for :meth:`create`.
             tags: see :meth:`set_tags`.
             client: instead of the snapshot's.
         Raises:
@@ -688,6 +689,7 @@ class Sandbox(Face):
                 secrets=unwrap_all(secrets, _Secret),
                 block_network=block_network,
                 cidr_allowlist=cidr_allowlist,
+                domain_allowlist=domain_allowlist,
                 tags=tags,
                 client=unwrap(client, _Client),
             )

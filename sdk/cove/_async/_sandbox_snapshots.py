@@ -49,6 +49,7 @@ class Snapshots(Part):
         secrets: Collection[_Secret] | None = None,
         block_network: bool | None = None,
         cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
         client: _Client | None = None,
     ) -> _Sandbox:
@@ -64,7 +65,7 @@ class Snapshots(Part):
             env: environment variables of processes that are started from now on, on top of what it had; None values are left out.
             secrets: more of them, below ``env``.
             block_network: True for no network but loopback, False for all of it.
-            cidr_allowlist: what it may reach, as for :meth:`create`.
+            cidr_allowlist, domain_allowlist: what it may reach, as for :meth:`create`.
             tags: see :meth:`set_tags`.
             client: instead of the snapshot's.
         Raises:
@@ -82,7 +83,7 @@ class Snapshots(Part):
             timeout_s=_spec.whole_seconds(timeout, what="timeout", most=_spec.MAX_SECONDS),
             idle_timeout_s=_spec.whole_seconds(idle_timeout, what="idle_timeout", most=_spec.MAX_SECONDS),
             env=_spec.environment(env, [secret.variables for secret in secrets or ()]),
-            network=_network(block_network, cidr_allowlist),
+            network=_network(block_network, cidr_allowlist, domain_allowlist),
         )
         connection = client.connection if client is not None else snapshot._connection
         return await _restored(cast("builtins.type[_Sandbox]", cls), connection, request)
@@ -172,8 +173,12 @@ async def _restored_all(kind: builtins.type[_Sandbox], connection: Connection, s
     return made
 
 
-def _network(block_network: bool | None, cidr_allowlist: Sequence[str] | None) -> network_pb2.NetworkPolicy | None:
+def _network(
+    block_network: bool | None, cidr_allowlist: Sequence[str] | None, domain_allowlist: Sequence[str] | None
+) -> network_pb2.NetworkPolicy | None:
     """None: as the snapshot's sandbox had it."""
-    if block_network is None and cidr_allowlist is None:
+    if block_network is None and cidr_allowlist is None and domain_allowlist is None:
         return None
-    return _egress.policy(block_network=bool(block_network), cidr_allowlist=cidr_allowlist, domain_allowlist=None, record_network=False)
+    return _egress.policy(
+        block_network=bool(block_network), cidr_allowlist=cidr_allowlist, domain_allowlist=domain_allowlist, record_network=False
+    )

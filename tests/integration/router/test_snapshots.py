@@ -20,7 +20,7 @@ from cove.exception import (
     ResourceExhaustedError,
 )
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, image_pb2, network_pb2, snapshot_pb2
+from cove.wire import common_pb2, control_pb2, image_pb2, ingress_pb2, network_pb2, snapshot_pb2
 from snapshots.digest import Digest
 from snapshots.store import Store
 from tests.integration.router.conftest import Cluster, running_cluster, settings_for
@@ -157,6 +157,20 @@ async def test_a_restore_may_differ_in_what_the_caller_says(patient: Cluster, no
             await restore(client, snapshot.snapshot_id, **wrong)
     with pytest.raises(NotFoundError):
         await restore(client, snapshot.snapshot_id, app_id=new_id("ap"))
+
+
+async def test_a_restored_sandbox_has_tunnels_of_its_own(patient: Cluster, node: FakeNode) -> None:
+    client = patient.client
+    source = await sandbox_of(client, ports=[common_pb2.PortSpec(port=8000)])
+    copy = await restore(client, (await take(client, source)).snapshot_id)
+    urls: dict[str, str] = {}
+    for sandbox_id in (source, copy):
+        request = ingress_pb2.SandboxTunnelsRequest(sandbox_id=sandbox_id, timeout_s=5)
+        await node.run(sandbox_id)
+        (tunnel,) = (await client.call("SandboxTunnels", request)).tunnels
+        assert tunnel.spec.port == 8000
+        urls[sandbox_id] = tunnel.url
+    assert urls[source] != urls[copy]
 
 
 async def test_the_same_key_gives_the_same_snapshot_whatever_happened_since(patient: Cluster, node: FakeNode) -> None:

@@ -66,6 +66,7 @@ async def test_what_is_given_is_sent(sandbox: _Sandbox, world: World, client: _C
         env={"A": "1", "B": None},
         secrets=[_Secret({"A": "0", "S": "2"})],
         cidr_allowlist=["10.0.0.0/8"],
+        domain_allowlist=["example.com"],
         tags={"k": "v"},
         client=client,
     )
@@ -73,6 +74,7 @@ async def test_what_is_given_is_sent(sandbox: _Sandbox, world: World, client: _C
     assert (request.app_id, request.name, request.timeout_s, request.idle_timeout_s) == (app.app_id, "n", 5, 4)
     assert dict(request.env) == {"A": "1", "S": "2"} and dict(request.tags) == {"k": "v"}
     assert (request.network.mode, list(request.network.cidrs)) == (network_pb2.NETWORK_MODE_ALLOWLIST, ["10.0.0.0/8"])
+    assert list(request.network.domains) == ["example.com"]
     assert await clone.get_tags() == {"k": "v"}
 
 
