@@ -190,9 +190,9 @@ class HostAssembly:
 
 def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
     """The sandbox's network; None if it is blocked. Raises: UnimplementedError: its policy cannot be enforced, so it has none."""
-    if entry.network.mode is Mode.ALLOWLIST or entry.network.proxy:
-        raise UnimplementedError("This node cannot enforce lists and proxies.", remedy="Upgrade it.")
-    return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id)
+    if entry.network.is_relayed:
+        raise UnimplementedError("This node cannot enforce domains and proxies.", remedy="Upgrade it.")
+    return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id, entry.network)
 
 
 def hostname(sandbox_id: SandboxId) -> str:

@@ -9,24 +9,30 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
-from cove.exception import ConflictError, InternalFailure
+from cove.exception import ConflictError, NotFoundError
 from cove.types import SandboxId
+from policies.egress.judge import Destination, judge
+from policies.egress.model import BLOCKED, EgressPolicy
+from policies.egress.ranges import Operator
 from sandboxd.naming import check_instance, check_sandbox_id, interface_prefix, is_sandbox_id, sandbox_ids
-from sandboxd.network import host, netns, rules
+from sandboxd.network import conntrack, host, netns, rules
 from sandboxd.network.addresses import PREFIX, AddressPool, Block, link_number, parse_pool
+from sandboxd.network.conntrack import Connection
+from sandboxd.network.membership import Member
 from sandboxd.network.netlink import Link, Netlink, add_address, add_default_route, delete_link, new_veth, set_alias, set_up
-from sandboxd.network.nftables import Nftables
+from sandboxd.network.packet_filter import PacketFilter
 from sandboxd.network.start_workaround import start_prefix
 
 GUEST_INTERFACE: Final = "eth0"
 DEFAULT_POOL: Final = "10.200.0.0/16"
+_PROTOCOLS: Final = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_ICMP: "icmp"}
 
 
 class SandboxNetwork(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,49 +45,65 @@ class SandboxNetwork(msgspec.Struct, frozen=True, kw_only=True):
     prefix: int
 
 
+class NetworkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator decides of a node's networks."""
+
+    pool: str = DEFAULT_POOL
+    allow_private: bool = False
+    exceptions: tuple[IPv4Network, ...] = ()
+    """See ``policies.egress.ranges.Operator``."""
+    resolvers: tuple[IPv4Address, ...] = ()
+    """DNS servers that sandboxes may reach on port 53 wherever they are."""
+    caps: rules.Caps = rules.Caps()
+
+
+def _nobodys(sandbox_id: SandboxId) -> None:
+    """There is no sandbox."""
+
+
 class NetworkManager:
     """Networks by sandbox id. Make one with :meth:`open`. Methods are direct system calls, of 1 to 5 ms if not said otherwise.
 
     They may come from any thread, but never two at a time for the same sandbox.
     """
 
-    def __init__(self, directory: Path, spec: rules.Filter, pool: AddressPool) -> None:
-        """``directory``: where namespaces are mounted."""
+    def __init__(self, directory: Path, links: str, pool: AddressPool, packet_filter: PacketFilter) -> None:
+        """``directory``: where namespaces are mounted. ``links``: prefix of the host's ends."""
         self._directory = directory
-        self._spec = spec
+        self._links = links
         self._pool = pool
-        self._nftables = Nftables()
+        self._filter = packet_filter
         self._mtu = host.DEFAULT_MTU
         self._blocks: dict[SandboxId, Block] = {}
         """Of links known to exist; the kernel has the same knowledge, but finding one link there means listing them all."""
 
     @classmethod
     def open(
-        cls, instance: str, run_dir: Path, *, pool: str = DEFAULT_POOL, allow_private: bool = False, resolvers: Sequence[str] = ()
+        cls, instance: str, run_dir: Path, options: NetworkOptions, *, policies: Callable[[SandboxId], EgressPolicy | None] = _nobodys
     ) -> Self:
         """Take over the networks there are, and put the packet filter in place, in one step; some 10 ms.
 
         Switches the host's IPv4 forwarding on; it stays on, as others may have come to rely on it when this node goes.
 
-        Args:    resolvers: DNS servers that sandboxes may reach on port 53 wherever they are.
+        Args:    policies: those of sandboxes that exist; without one a sandbox is blocked.
         Raises:  InvalidError: the pool overlaps a network of this machine. InternalFailure: nftables is missing or refuses. OSError.
         """
         directory = run_dir / "netns"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        addresses = parse_pool(pool)
+        addresses, links = parse_pool(options.pool), interface_prefix(instance)
         spec = rules.Filter(
             table=check_instance(instance),
-            links=interface_prefix(instance),
-            pool=addresses.network,
-            resolvers=[IPv4Address(resolver) for resolver in resolvers],
-            allow_private=allow_private,
+            links=links,
+            operator=Operator(pool=addresses.network, allow_private=options.allow_private, exceptions=options.exceptions),
+            resolvers=options.resolvers,
+            caps=options.caps,
         )
-        manager = cls(directory.resolve(), spec, addresses)
-        manager._take_over()
+        manager = cls(directory.resolve(), links, addresses, PacketFilter(spec))
+        manager._take_over(policies)
         return manager
 
-    def attach(self, sandbox_id: SandboxId) -> SandboxNetwork:
-        """The sandbox's network, made if there is none; one that is half-made is made anew.
+    def attach(self, sandbox_id: SandboxId, policy: EgressPolicy) -> SandboxNetwork:
+        """The sandbox's network, made if there is none; one that is half-made is made anew. ``policy`` holds for one that is made.
 
         Raises:  ResourceExhaustedError: the pool is used up. InternalFailure, OSError: nothing is left of it then.
         """
@@ -92,7 +114,7 @@ class NetworkManager:
             block = None
         if block is None:
             netns.remove(path)
-            block = self._make(sandbox_id)
+            block = self._make(sandbox_id, policy)
         address, gateway = str(block.address), str(block.gateway)
         return SandboxNetwork(netns_path=path, interface=GUEST_INTERFACE, address=address, gateway=gateway, prefix=PREFIX)
 
@@ -106,29 +128,34 @@ class NetworkManager:
         if block is not None:  # the link first: whatever still runs in the namespace is cut off at once
             with Netlink() as netlink:
                 _delete_if_there(netlink, self._link(block))
-            self._nftables.run(rules.expel(self._spec.table, self._link(block), block.address))
+            self._filter.expel(self._link(block))
         netns.remove(path)
         self._blocks.pop(sandbox_id, None)
+
+    def set_policy(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
+        """Put ``policy`` in force in one step, and cut connections that it does not allow.
+
+        Raises:  NotFoundError: the sandbox has no network. OSError, InternalFailure.
+        """
+        block = self._blocks.get(sandbox_id)
+        if block is None:
+            raise NotFoundError("The sandbox has no network.", remedy="Create it without block_network.")
+        self._cut(self._filter.set_policy(self._link(block), policy))
 
     def list_(self) -> frozenset[SandboxId]:
         """Every sandbox of which there is a link or a namespace, as the kernel has it."""
         return sandbox_ids([*netns.names(self._directory), *(link.alias for _, link in self._own_links())])
 
     def denied(self) -> Mapping[str, int]:
-        """Packets denied since :meth:`open`, by kind (``rules.DENIALS``). Raises: InternalFailure."""
-        return rules.parse_counters(self._spec.table, self._nftables.run(rules.list_counters(self._spec.table)))
+        """Packets denied since :meth:`open`, by kind (``rules.DENIALS``). Raises: OSError."""
+        return self._filter.denied()
 
     def ensure_filter(self) -> bool:
         """Put the packet filter back if somebody removed it (a reload of the host's firewall flushes all tables); 1 ms if it is there.
 
         Returns: whether it was gone. Raises: InternalFailure.
         """
-        try:
-            self.denied()
-        except InternalFailure:
-            self._build_filter()
-            return True
-        return False
+        return self._filter.ensure()
 
     def start_prefix(self, netns_path: Path) -> list[str]:
         """argv to put before ``runsc start``; see ``start_workaround``."""
@@ -141,11 +168,11 @@ class NetworkManager:
         """
         if held := self.list_():
             raise ConflictError(f"{len(held)} sandboxes still have networks.", remedy="Remove the sandboxes first.")
-        self._nftables.run(rules.delete(self._spec.table))
+        self._filter.delete()
 
     # --- making and finding ----------------------------------------------------------------------------------------------------------
 
-    def _take_over(self) -> None:
+    def _take_over(self, policies: Callable[[SandboxId], EgressPolicy | None]) -> None:
         host.enable_forwarding()
         with Netlink() as netlink:
             host.check_pool(netlink, self._pool.network)
@@ -156,12 +183,29 @@ class NetworkManager:
                     self._blocks[SandboxId(link.alias)] = block
                 else:  # its maker died over it, or worked with another pool
                     _delete_if_there(netlink, link.name)
-        self._build_filter()
+        pins = self._filter.pins_in_force()
+        members = {
+            (name := self._link(block)): Member(block.address, policies(sandbox_id) or BLOCKED, pins.get(name, {}))
+            for sandbox_id, block in self._blocks.items()
+        }
+        self._filter.build(members)
+        for member in members.values():  # the last daemon may have died between a policy and its consequences
+            self._cut(member)
 
-    def _build_filter(self) -> None:
-        self._nftables.run(rules.build(self._spec, [(self._link(block), block.address) for block in self._blocks.values()]))
+    def _cut(self, member: Member) -> None:
+        """Forget the sandbox's connections that its policy does not allow: their next packet is judged, and no answer comes through."""
 
-    def _make(self, sandbox_id: SandboxId) -> Block:
+        def allowed(connection: Connection) -> bool:
+            destination = Destination(
+                address=connection.destination,
+                protocol=_PROTOCOLS.get(connection.protocol, str(connection.protocol)),
+                pinned=connection.destination in member.pins,
+            )
+            return judge(member.policy, self._filter.spec.operator, destination).allowed
+
+        conntrack.cut(member.address, allowed)
+
+    def _make(self, sandbox_id: SandboxId, policy: EgressPolicy) -> Block:
         try:
             with netns.created(self._path(sandbox_id)) as (fd, inside), Netlink() as netlink, host.address_lock():
                 block = self._pool.choose(lambda candidate: self._is_free(netlink, candidate))
@@ -172,7 +216,7 @@ class NetworkManager:
                     set_up(GUEST_INTERFACE),
                     add_default_route(block.gateway),
                 )
-            self._nftables.run(rules.admit(self._spec.table, self._link(block), block.address))
+            self._filter.admit(self._link(block), block.address, policy)
         except BaseException:
             self.detach(sandbox_id)
             raise
@@ -200,11 +244,11 @@ class NetworkManager:
     def _own_links(self) -> list[tuple[int, Link]]:
         """This instance's links with their block numbers."""
         with Netlink() as netlink:
-            numbered = [(link_number(link.name, self._spec.links), link) for link in netlink.links()]
+            numbered = [(link_number(link.name, self._links), link) for link in netlink.links()]
         return [(number, link) for number, link in numbered if number is not None]
 
     def _link(self, block: Block) -> str:
-        return f"{self._spec.links}{block.index}"
+        return f"{self._links}{block.index}"
 
     def _path(self, sandbox_id: SandboxId) -> Path:
         return self._directory / check_sandbox_id(sandbox_id)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cove.exception import InternalFailure, InvalidError, ResourceExhaustedError
-from sandboxd.network import host_nameservers, resolv_conf, rules
+from sandboxd.network import host_nameservers, resolv_conf
 from sandboxd.network.addresses import Block, link_number, parse_pool
 from sandboxd.network.nftables import Nftables
 from sandboxd.network.resolvers import parse_nameservers
@@ -120,47 +119,6 @@ def test_behind_a_stub_the_stubs_own_servers_are_used(tmp_path: Path) -> None:
 def test_resolv_conf_has_servers_and_nothing_else() -> None:
     assert resolv_conf(["10.1.1.1", "10.1.1.2"]) == "nameserver 10.1.1.1\nnameserver 10.1.1.2\n"
     assert resolv_conf([]) == ""
-
-
-def make_filter(*, allow_private: bool = False) -> rules.Filter:
-    return rules.Filter(
-        table="cove-t", links="cove-t_", pool=IPv4Network(POOL), resolvers=[IPv4Address("10.1.1.1")], allow_private=allow_private
-    )
-
-
-def expressions(spec: rules.Filter, chain: str) -> list[str]:
-    """Every rule of ``chain`` as text, in order."""
-    added = (command["add"].get("rule") for command in rules.build(spec, []) if "add" in command)
-    return [str(rule["expr"]) for rule in added if rule and rule["chain"] == chain]
-
-
-def test_every_denied_rule_is_reached_before_anything_is_accepted() -> None:
-    outward = expressions(make_filter(), "outward")
-    assert "judge" in outward[0]
-    assert not any("accept" in rule for rule in outward)
-    assert all("refuse" in rule for rule in outward[1:])
-
-
-def test_allowing_private_ranges_allows_nothing_else() -> None:
-    closed, opened = expressions(make_filter(), "outward"), expressions(make_filter(allow_private=True), "outward")
-    assert set(opened) < set(closed)
-    (only_closed,) = set(closed) - set(opened)
-    assert "denied_private" in only_closed
-
-
-def test_every_counter_is_used_and_every_used_counter_exists() -> None:
-    commands = str(rules.build(make_filter(), []))
-    for kind in rules.DENIALS:
-        assert commands.count(f"denied_{kind}'") >= 2
-
-
-def test_counters_of_other_tables_are_left_out() -> None:
-    def counter(table: str, family: str = "inet") -> dict[str, Any]:
-        return {"counter": {"table": table, "family": family, "name": "denied_host", "packets": 3, "bytes": 100}}
-
-    answer: list[dict[str, Any]] = [{"metainfo": {}}, counter("cove-t"), counter("cove-tt"), counter("cove-t", "ip")]
-    assert rules.parse_counters("cove-t", answer) == {"host": 3}
-    assert rules.parse_counters("nobody", answer) == {}
 
 
 def test_a_missing_library_is_named_with_its_remedy() -> None:
