@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from importlib import metadata
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,8 @@ from sandboxd.host_assembly import Facilities, HostAssembly
 from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
 from sandboxd.layers import BlobClient, LayerCache
-from sandboxd.network import NetworkManager, host_nameservers
+from sandboxd.network import NetworkManager, NetworkOptions, host_nameservers
+from sandboxd.network.rules import Caps
 from sandboxd.node import Capacity, Node
 from sandboxd.processes import SpoolSizes
 from sandboxd.registration import Identity, Registration
@@ -132,12 +134,20 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
         pool=pool,
         rootfs=RootfsMounts(settings.run_dir, instance=name),
         cgroups=cgroups,
-        network=NetworkManager.open(
-            name, settings.run_dir, pool=settings.network_pool, allow_private=settings.allow_private_networks, resolvers=host_nameservers()
-        ),
+        network=NetworkManager.open(name, settings.run_dir, _network_options(settings), policies=Journal(settings.node_dir).policy_of),
         guest_layer=_guest_layer(settings),
         run_dir=settings.run_dir,
         nameservers=host_nameservers(),
+    )
+
+
+def _network_options(settings: NodeSettings) -> NetworkOptions:
+    return NetworkOptions(
+        pool=settings.network_pool,
+        allow_private=settings.allow_private_networks,
+        exceptions=tuple(map(IPv4Network, settings.network_exceptions)),
+        resolvers=tuple(map(IPv4Address, host_nameservers())),
+        caps=Caps(connections=settings.max_connections, bandwidth_bytes_per_s=settings.network_bytes_per_s),
     )
 
 

@@ -20,7 +20,7 @@ import structlog
 
 from cove.exception import UnimplementedError
 from cove.types import SandboxId
-from policies.egress import Mode
+from policies.egress import EgressPolicy, Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made
 from sandboxd.cgroup import Cgroups
@@ -163,6 +163,10 @@ class HostAssembly:
         if await asyncio.to_thread(self._f.network.ensure_filter):
             log.warning("packet filter was gone, put back")
 
+    async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
+        _check_enforceable(policy)
+        await in_thread(self._f.network.set_policy, sandbox_id, policy)  # to its end, as the next policy must not overtake it
+
     def own_layers(self, entry: Entry) -> list[Path]:
         return [self.directory(entry.sandbox_id) / "layer"]  # the guest's own files are nobody's changes
 
@@ -190,9 +194,13 @@ class HostAssembly:
 
 def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
     """The sandbox's network; None if it is blocked. Raises: UnimplementedError: its policy cannot be enforced, so it has none."""
-    if entry.network.is_relayed:
-        raise UnimplementedError("This node cannot enforce domains and proxies.", remedy="Upgrade it.")
+    _check_enforceable(entry.network)
     return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id, entry.network)
+
+
+def _check_enforceable(policy: EgressPolicy) -> None:
+    if policy.is_relayed:
+        raise UnimplementedError("This node cannot enforce domains and proxies.", remedy="Upgrade it.")
 
 
 def hostname(sandbox_id: SandboxId) -> str:

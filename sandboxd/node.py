@@ -209,6 +209,10 @@ class Node:
             await guest.call(Op.SYNC)
             return await self._assembly.take_layer(sandbox.entry, layer_id, merge)
 
+    async def set_network(self, sandbox_id: str, policy: EgressPolicy) -> None:
+        """Let another egress policy hold for a sandbox. Raises: NotFoundError, and what ``Sandbox.set_network`` does."""
+        await self.get(sandbox_id).set_network(policy)
+
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""
         return self._assembly.own_layers(sandbox.entry)

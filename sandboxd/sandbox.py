@@ -14,6 +14,7 @@ import structlog
 
 from cove.exception import ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
 from cove.types import EXIT_TERMINATED, MAIN_EXEC_ID, EndReason, SandboxId
+from policies.egress import EgressPolicy
 from sandboxd.api_socket import serve_plain_sandbox
 from sandboxd.assembly import Assembly
 from sandboxd.channel.client import Guest
@@ -91,6 +92,7 @@ class Sandbox:
         self._guest: Guest | None = None
         self._fifos: Fifos | None = None
         self._holds = 0
+        self._network_lock = asyncio.Lock()
         self._idle_since = time.monotonic()
         self.processes = ProcessTable(directory, outside.spool_sizes, main_ended=self._on_main_ended, activity=self.touch)
         self.notes = Spool(directory.output / NOTES_EXEC_ID, head_bytes=NOTES_BYTES, tail_bytes=NOTES_BYTES)
@@ -158,6 +160,22 @@ class Sandbox:
         while self.state is State.PENDING or (self.state is State.RUNNING and not self.entry.command):
             await self.wait_change()
         return any(process.exec_id == MAIN_EXEC_ID for process in self.processes)
+
+    async def set_network(self, policy: EgressPolicy) -> None:
+        """Let ``policy`` hold from now on, also after a restart of the daemon: it is written down before it holds.
+
+        Raises: ConflictError: the sandbox has ended, or was created without a network. Error, OSError: it may hold or not; ask again.
+        """
+        await self.guest()
+        async with self._network_lock:
+            before, self.entry.network = self.entry.network, policy
+            self._directory.save(self.entry)
+            try:
+                await self._outside.assembly.set_network(self.sandbox_id, policy)
+            except InvalidError:  # refused, so nothing changed
+                self.entry.network = before
+                self._directory.save(self.entry)
+                raise
 
     def note(self, text: str) -> None:
         """Add a line to the sandbox's log, if it was created with ``verbose``."""

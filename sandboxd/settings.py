@@ -113,6 +113,16 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allow_private_networks: bool = False
     """Whether sandboxes with a network may reach private address ranges. Host and metadata stay denied either way."""
 
+    network_exceptions: list[str] = msgspec.field(default_factory=list)
+    """IPv4 ranges that sandboxes' policies may allow although they are private, link-local or reserved: an organisation's mirror, say.
+    The host and other sandboxes stay denied."""
+
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
+    """Most connections of one sandbox at a time, those just closed included: the machine's table of them is finite."""
+
+    network_bytes_per_s: NotNegative = 0
+    """Bandwidth of one sandbox in each direction; 0 = no bound. What exceeds it is dropped, which TCP adapts to."""
+
     network_pool: str = "10.200.0.0/16"
     """IPv4 range whose /30s become the sandboxes' links; nothing else on the machine may use it."""
 
@@ -134,6 +144,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Lowest level that is logged."""
 
     def __post_init__(self) -> None:
+        for text in self.network_exceptions:
+            ipaddress.IPv4Network(text)
         network = ipaddress.IPv4Network(self.network_pool)
         if network.num_addresses < 4 * self.max_sandboxes:
             raise ValueError(f"network_pool {network} has fewer than max_sandboxes = {self.max_sandboxes} links of four addresses")

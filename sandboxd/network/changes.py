@@ -1,6 +1,6 @@
 """Changes of the packet filter that come with every sandbox, as nf_tables messages. Pure. Source: linux/netfilter/nf_tables.h.
 
-Elements of sets and maps, and chains of two kinds of rule: "destination in this set: go there" and "go there". All else is in the
+Elements of sets and maps, and chains of two kinds of rule: "address in this set: go there" and "go there". All else is in the
 table from the start (``rules``).
 """
 
@@ -45,7 +45,9 @@ _GOTO: Final = -4
 _REGISTER: Final = 1
 _VERDICT_REGISTER: Final = 0
 _NETWORK_HEADER: Final = 1
+_SOURCE_OFFSET: Final = 12
 _DESTINATION_OFFSET: Final = 16
+"""Of the addresses in an IPv4 header."""
 _COUNTER: Final = 1
 _INTERFACE_BYTES: Final = 16
 _ELEMENTS_AT_ONCE: Final = 512
@@ -101,13 +103,14 @@ def delete_chain(table: str, name: str) -> list[NfMessage]:
     return [_message(_DELETE_RULE, 0, rules), _message(_DELETE_CHAIN, 0, _in_table(table) + attribute(_CHAIN_NAME, c_string(name)))]
 
 
-def add_goto(table: str, chain: str, target: str, *, destinations: str = "") -> NfMessage:
-    """A rule at the end of ``chain``: go to ``target``, with ``destinations`` only if that set has the packet's destination."""
+def add_goto(table: str, chain: str, target: str, *, listed: str = "", by_source: bool = False) -> NfMessage:
+    """A rule at the end of ``chain``: go to ``target``; with ``listed`` only if that set has the packet's destination (or its source)."""
     expressions = [_expression("immediate", attribute(1, struct.pack(">I", _VERDICT_REGISTER)) + _nested(2, _verdict(target)))]
-    if destinations:
-        load = ((1, _REGISTER), (2, _NETWORK_HEADER), (3, _DESTINATION_OFFSET), (4, 4))
+    if listed:
+        offset = _SOURCE_OFFSET if by_source else _DESTINATION_OFFSET
+        load = ((1, _REGISTER), (2, _NETWORK_HEADER), (3, offset), (4, 4))
         payload = b"".join(attribute(kind, struct.pack(">I", value)) for kind, value in load)
-        lookup = attribute(1, c_string(destinations)) + attribute(2, struct.pack(">I", _REGISTER))
+        lookup = attribute(1, c_string(listed)) + attribute(2, struct.pack(">I", _REGISTER))
         expressions[:0] = [_expression("payload", payload), _expression("lookup", lookup)]
     body = _in_table(table) + attribute(_RULE_CHAIN, c_string(chain)) + _nested(_RULE_EXPRESSIONS, b"".join(expressions))
     return _message(_NEW_RULE, CREATE | _APPEND, body)

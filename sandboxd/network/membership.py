@@ -30,11 +30,13 @@ class Member(msgspec.Struct):
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """Destinations that the sandbox's list has go to one chain, the rest to another."""
+    """Packets to what the sandbox's list has go to one chain, the rest to another."""
 
     name: str
     listed: str
     rest: str
+    by_source: bool = False
+    """For what comes from there."""
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -42,8 +44,10 @@ class Ruling(msgspec.Struct, frozen=True):
 
     forwarded: str
     """The chain for packets to outside."""
+    returned: str
+    """The chain for answers."""
     relayed: str
-    """The chain for TCP before that; empty: it is not relayed."""
+    """The chain for TCP before all that; empty: it is not relayed."""
     networks: tuple[IPv4Network, ...] | None
     """The sandbox's set of ranges; None: it has none."""
     chains: tuple[Chain, ...]
@@ -53,20 +57,19 @@ class Ruling(msgspec.Struct, frozen=True):
 def ruling(link: str, policy: EgressPolicy) -> Ruling:
     """How the packets of ``link`` are judged by ``policy``."""
     if policy.mode is Mode.BLOCKED:
-        return Ruling(rules.deny_chain(Rule.BLOCKED), "", None, ())
+        return Ruling(rules.deny_chain(Rule.BLOCKED), rules.NOT_BACK, "", None, ())
     if policy.mode is not Mode.ALLOWLIST:
         if policy.proxy:
-            return Ruling(rules.deny_chain(Rule.PROXIED), rules.RELAY_ALL, None, ())
-        return Ruling(rules.allow_chain(Rule.OPEN), "", None, ())
-    rest = rules.PINNED_OR_DENIED if policy.domains else rules.deny_chain(Rule.NOT_LISTED)
-    if policy.proxy:  # all that is allowed was led to the relay before
-        forwarded, direct = rules.PROXIED_OR_DENIED, list[Chain]()
-    else:
-        forwarded, direct = f"list_{link}", [Chain(f"list_{link}", rules.allow_chain(Rule.CIDR), rest)]
-    if not policy.is_relayed:
-        return Ruling(forwarded, "", policy.ipv4_networks, tuple(direct))
+            return Ruling(rules.deny_chain(Rule.PROXIED), rules.NOT_BACK, rules.RELAY_ALL, None, ())
+        return Ruling(rules.allow_chain(Rule.OPEN), rules.BACK, "", None, ())
     led = Chain(f"relay_{link}", rules.RELAY_ALL if policy.proxy else rules.STRAIGHT, rules.RELAY_PINNED)
-    return Ruling(forwarded, led.name, policy.ipv4_networks, (*direct, led))
+    if policy.proxy:  # all that is allowed was led to the relay before
+        return Ruling(rules.PROXIED_OR_DENIED, rules.NOT_BACK, led.name, policy.ipv4_networks, (led,))
+    rest = rules.PINNED_OR_DENIED if policy.domains else rules.deny_chain(Rule.NOT_LISTED)
+    there = Chain(f"list_{link}", rules.allow_chain(Rule.CIDR), rest)
+    back = Chain(f"back_{link}", rules.BACK, rules.BACK_FROM_PINNED if policy.domains else rules.NOT_BACK, by_source=True)
+    relayed = (led,) if policy.is_relayed else ()
+    return Ruling(there.name, back.name, led.name if relayed else "", policy.ipv4_networks, (there, back, *relayed))
 
 
 def script(table: str, link: str, member: Member, now: float) -> str:
@@ -79,11 +82,9 @@ def script(table: str, link: str, member: Member, now: float) -> str:
         lines.append(f"add element inet {table} {own} {{ {', '.join(map(str, made.networks))} }}")
     for chain in made.chains:
         lines.append(f"add chain inet {table} {chain.name}")
-        lines.append(f"add rule inet {table} {chain.name} ip daddr @{own} goto {chain.listed}")
+        lines.append(f"add rule inet {table} {chain.name} ip {'saddr' if chain.by_source else 'daddr'} @{own} goto {chain.listed}")
         lines.append(f"add rule inet {table} {chain.name} goto {chain.rest}")
-    lines.append(f'add element inet {table} {rules.POLICIES} {{ "{link}" : goto {made.forwarded} }}')
-    if made.relayed:
-        lines.append(f'add element inet {table} {rules.RELAYS} {{ "{link}" : goto {made.relayed} }}')
+    lines += (f'add element inet {table} {name} {{ "{link}" : goto {chain} }}' for name, chain in _places(made))
     pins = (f'"{link}" . {address} timeout {max(1, round(left_s))}s' for address, left_s in member.pins_left(now).items())
     if joined := ", ".join(pins):
         lines.append(f"add element inet {table} {rules.PINS} {{ {joined} }}")
@@ -105,19 +106,18 @@ def added(table: str, link: str, policy: EgressPolicy) -> list[NfMessage]:
     messages = [] if made.networks is None else changes.add_ranges(table, own, made.networks)
     for chain in made.chains:
         messages.append(changes.add_chain(table, chain.name))
-        messages.append(changes.add_goto(table, chain.name, chain.listed, destinations=own))
+        messages.append(changes.add_goto(table, chain.name, chain.listed, listed=own, by_source=chain.by_source))
         messages.append(changes.add_goto(table, chain.name, chain.rest))
-    relays = [(key, made.relayed)] if made.relayed else []
-    forwards = [(key, made.forwarded)]
-    return [*messages, *changes.add_gotos(table, rules.POLICIES, forwards), *changes.add_gotos(table, rules.RELAYS, relays)]
+    for name, target in _places(made):
+        messages += changes.add_gotos(table, name, [(key, target)])
+    return messages
 
 
 def removed(table: str, link: str, policy: EgressPolicy) -> list[NfMessage]:
     """Undo :func:`added`."""
     made, key = ruling(link, policy), changes.interface_key(link)
     return [
-        *changes.delete_keys(table, rules.POLICIES, [key]),
-        *changes.delete_keys(table, rules.RELAYS, [key] if made.relayed else []),
+        *(message for name, _ in _places(made) for message in changes.delete_keys(table, name, [key])),
         *(message for chain in made.chains for message in changes.delete_chain(table, chain.name)),
         *([] if made.networks is None else [changes.delete_set(table, _set(link))]),
     ]
@@ -132,6 +132,12 @@ def unpinned(table: str, link: str, addresses: Iterable[IPv4Address]) -> list[Nf
     """Undo :func:`pinned`. Added first: the kernel has dropped those whose time is over, and deleting what is not there fails."""
     keys = [changes.pair_key(link, address) for address in addresses]
     return [*changes.add_keys(table, rules.PINS, keys, lasts_s=60), *changes.delete_keys(table, rules.PINS, keys)]
+
+
+def _places(made: Ruling) -> list[tuple[str, str]]:
+    """The maps in which the sandbox has an entry, each with the chain it leads to."""
+    places = [(rules.POLICIES, made.forwarded), (rules.RETURNS, made.returned), (rules.RELAYS, made.relayed)]
+    return [(name, chain) for name, chain in places if chain]
 
 
 def _set(link: str) -> str:

@@ -11,6 +11,7 @@ import errno
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Final
@@ -37,6 +38,9 @@ class PacketFilter:
         self.spec = spec
         self._clock = clock
         self._nftables = Nftables()
+        # Kept open: the kernel ends what was deleted before it closes a socket, which takes it tens of milliseconds.
+        self._netlink = NfNetlink()
+        weakref.finalize(self, self._netlink.close)
         self._lock = threading.RLock()
         self._members: dict[str, Member] = {}
         """By link: what the table has, or has to be given when it is replaced."""
@@ -53,8 +57,8 @@ class PacketFilter:
     def pins_in_force(self) -> dict[str, dict[IPv4Address, float]]:
         """By link what another object pinned in the table that there is; nothing if there is none. See ``Member.pins``."""
         now, found = self._clock(), dict[str, dict[IPv4Address, float]]()
-        with NfNetlink() as netlink, contextlib.suppress(FileNotFoundError):
-            for body in netlink.dump(changes.list_keys(self.spec.table, rules.PINS)):
+        with self._lock, contextlib.suppress(FileNotFoundError):
+            for body in self._netlink.dump(changes.list_keys(self.spec.table, rules.PINS)):
                 for link, address, left_s in changes.parse_pairs(body):
                     found.setdefault(link, {})[address] = now + left_s
         return found
@@ -64,6 +68,7 @@ class PacketFilter:
         with self._lock:
             self._members.clear()
             self._nftables.run(rules.delete(self.spec.table))
+            self._netlink.close()
 
     def ensure(self) -> bool:
         """Put the table back if somebody removed or emptied it. Returns: whether that was so. Raises: InternalFailure."""
@@ -75,8 +80,8 @@ class PacketFilter:
 
     def denied(self) -> dict[str, int]:
         """Packets denied since the table was built, by rule. Raises: OSError: there is none."""
-        with NfNetlink() as netlink:
-            found = [_counter(body) for body in netlink.dump(changes.list_counters(self.spec.table))]
+        with self._lock:
+            found = [_counter(body) for body in self._netlink.dump(changes.list_counters(self.spec.table))]
         return {name.removeprefix("denied_"): packets for name, packets in found}
 
     # --- sandboxes ---------------------------------------------------------------------------------------------------------------------
@@ -96,13 +101,12 @@ class PacketFilter:
             address = membership.dismissal(table, link, member.address)
             self._apply([*address, *membership.removed(table, link, member.policy), *membership.unpinned(table, link, pins)])
 
-    def set_policy(self, link: str, policy: EgressPolicy) -> Member:
+    def set_policy(self, link: str, policy: EgressPolicy) -> None:
         """Put ``policy`` in the place of the one in force, in one step. Raises: KeyError: no such link. OSError."""
         with self._lock:
             member = self._members[link]
             before, member.policy = member.policy, policy
             self._apply([*membership.removed(self.spec.table, link, before), *membership.added(self.spec.table, link, policy)])
-            return member
 
     def pin(self, link: str, addresses: Iterable[IPv4Address], lasts_s: float) -> None:
         """Let ``link`` reach ``addresses`` by name for so long, or longer where it may already. Raises: KeyError, OSError."""
@@ -129,8 +133,7 @@ class PacketFilter:
         if not messages:
             return
         try:
-            with NfNetlink() as netlink:
-                netlink.batch(messages)
+            self._netlink.batch(messages)
         except OSError as error:
             if error.errno not in _UNEXPECTED:
                 raise
@@ -142,8 +145,7 @@ class PacketFilter:
 
     def _is_whole(self) -> bool:
         try:
-            with NfNetlink() as netlink:
-                return all(any(netlink.dump(changes.list_rules(self.spec.table, chain))) for chain in _ENTRY_CHAINS)
+            return all(list(self._netlink.dump(changes.list_rules(self.spec.table, chain))) for chain in _ENTRY_CHAINS)
         except FileNotFoundError:
             return False
 

@@ -9,6 +9,9 @@ One table per instance. Everything a sandbox sends is judged by the interface it
 4. The sandbox's own policy, found in ``policies`` by its interface: a chain for each mode, and one of its own for a list (``lists``).
    What it allows is accepted up to the sandbox's share of connections, and sent out under the host's address.
 
+Answers are judged in the same way (``returns``), by where they come from: a policy that is tightened ends connections in both directions at
+the moment it holds, whatever the kernel knows of them.
+
 TCP of sandboxes whose connections have names (``relays``) is led to the relay before that. Nothing outside may open a connection to a
 sandbox. Refused means answered at once (TCP reset, ICMP for the rest), so that programs inside fail fast. Each kind of denial has a
 counter; denials and new connections are told to the daemon (``packet_log``) under a prefix of verdict and rule, so many a second for each
@@ -28,6 +31,7 @@ from policies.egress.ranges import Operator, Rule
 SANDBOXES: Final = "sandboxes"
 PINS: Final = "pins"
 POLICIES: Final = "policies"
+RETURNS: Final = "returns"
 RELAYS: Final = "relays"
 
 ALLOWED: Final = "allowed"
@@ -63,7 +67,7 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
 
     connections: int = 2048
     bandwidth_bytes_per_s: int = 0
-    """In each direction; 0: no bound."""
+    """In each direction, with what a second has at once; 0: no bound."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +108,9 @@ RELAYED: Final = "allow_relayed"
 RELAY_ALL: Final = "relay_all"
 RELAY_PINNED: Final = "relay_pinned"
 STRAIGHT: Final = "straight"
+BACK: Final = "back"
+NOT_BACK: Final = "not_back"
+BACK_FROM_PINNED: Final = "back_from_pinned"
 PINNED_OR_DENIED: Final = "pinned_or_denied"
 PROXIED_OR_DENIED: Final = "proxied_or_denied"
 
@@ -114,6 +121,7 @@ def _sets() -> str:
   set {SANDBOXES} {{ type ifname . ipv4_addr; }}
   set {PINS} {{ type ifname . ipv4_addr; flags timeout; }}
   map {POLICIES} {{ type ifname : verdict; }}
+  map {RETURNS} {{ type ifname : verdict; }}
   map {RELAYS} {{ type ifname : verdict; }}
   set connections {{ type ifname; size {MAX_SANDBOXES}; flags dynamic; }}
   set told {{ type ifname; size {MAX_SANDBOXES}; flags dynamic,timeout; timeout 1m; }}
@@ -191,8 +199,6 @@ def _outward(spec: Filter) -> str:
     goto {deny_chain(Rule.BLOCKED)}
   }}
   chain {PINNED_OR_DENIED} {{
-    # What was allowed when it began goes on after its address is no longer pinned; who tightens a policy ends connections himself.
-    meta l4proto != tcp ct state established accept
     meta l4proto != tcp iifname . ip daddr @{PINS} goto {allow_chain(Rule.DOMAIN)}
     goto {deny_chain(Rule.NOT_LISTED)}
   }}
@@ -201,7 +207,18 @@ def _outward(spec: Filter) -> str:
     goto {deny_chain(Rule.PROXIED)}
   }}
   chain inward {{
-{received}    ct state established,related accept
+{received}    ct state related accept
+    ct state established oifname vmap @{RETURNS}
+    goto {NOT_BACK}
+  }}
+  chain {BACK} {{
+    accept
+  }}
+  chain {BACK_FROM_PINNED} {{
+    oifname . ip saddr @{PINS} accept
+    goto {NOT_BACK}
+  }}
+  chain {NOT_BACK} {{
     counter name "denied_{INBOUND}" drop
   }}
   chain output {{ type filter hook output priority filter; policy accept;

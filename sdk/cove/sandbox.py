@@ -194,6 +194,8 @@ class Sandbox(Face):
         memory: int | tuple[int, int] | None = None,
         block_network: bool = False,
         cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
         volumes: Mapping[Path, object] = MappingProxyType({}),
         pty: bool = False,
         encrypted_ports: Sequence[int] = (),
@@ -224,6 +226,9 @@ class Sandbox(Face):
             cpu: cores to reserve, or (reserved, most).
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
             block_network: no network but loopback.
+            cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
+            domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
+            record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -256,6 +261,8 @@ class Sandbox(Face):
                 memory=memory,
                 block_network=block_network,
                 cidr_allowlist=cidr_allowlist,
+                domain_allowlist=domain_allowlist,
+                record_network=record_network,
                 volumes=volumes,
                 pty=pty,
                 encrypted_ports=encrypted_ports,
@@ -578,6 +585,27 @@ class Sandbox(Face):
             FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
         """
         await self._impl.download(remote, local)
+
+    @method
+    async def update_network(
+        self,
+        *,
+        block_network: bool = False,
+        cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
+    ) -> None:
+        """Replace what the running sandbox may reach; without arguments that is everything that any sandbox may.
+
+        When it returns the new policy holds, and connections that it does not allow are cut. The arguments are those of :meth:`create`.
+
+        Raises:
+            InvalidError: an entry is malformed, or the arguments contradict each other.
+            ConflictError: the sandbox has ended, or was created with ``block_network``.
+        """
+        await self._impl.update_network(
+            block_network=block_network, cidr_allowlist=cidr_allowlist, domain_allowlist=domain_allowlist, record_network=record_network
+        )
 
     @method
     async def tunnels(self, timeout: int = 50) -> dict[int, Tunnel]:

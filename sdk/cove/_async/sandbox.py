@@ -12,6 +12,7 @@ from typing import Final, Literal, overload
 from cove import _egress, _endings, _spec
 from cove._async import _changes, _tunnels
 from cove._async._sandbox_files import Files
+from cove._async._sandbox_network import Networking
 from cove._async._sandbox_ports import Ports
 from cove._async._sandbox_terminals import Terminals
 from cove._async.app import _App
@@ -49,7 +50,7 @@ LIST_PAGE: Final = 100
 """Sandboxes that one question for a list brings."""
 
 
-class _Sandbox(Files, Ports, Terminals, Exposed):
+class _Sandbox(Files, Networking, Ports, Terminals, Exposed):
     """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
 
     def __init__(self, connection: Connection, info: control_pb2.SandboxInfo, access: common_pb2.Access | None = None) -> None:
@@ -79,6 +80,8 @@ class _Sandbox(Files, Ports, Terminals, Exposed):
         memory: int | tuple[int, int] | None = None,
         block_network: bool = False,
         cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
         volumes: Mapping[Path, object] = MappingProxyType({}),
         pty: bool = False,
         encrypted_ports: Sequence[int] = (),
@@ -109,6 +112,9 @@ class _Sandbox(Files, Ports, Terminals, Exposed):
             cpu: cores to reserve, or (reserved, most).
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
             block_network: no network but loopback.
+            cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
+            domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
+            record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -125,10 +131,14 @@ class _Sandbox(Files, Ports, Terminals, Exposed):
         if environment_name is not None:
             warnings.warn("environment_name has no effect: a sandbox is where its App is", DeprecationError, stacklevel=2)
         _spec.refuse("Sandbox.create", gpu=gpu, cloud=cloud, region=region, volumes=volumes, network_file_systems=network_file_systems)
-        _spec.refuse("Sandbox.create", proxy=proxy)
-        _spec.refuse("Sandbox.create", cidr_allowlist=cidr_allowlist is not None, experimental_options=experimental_options)
+        _spec.refuse("Sandbox.create", proxy=proxy, experimental_options=experimental_options)
         _spec.refuse("Sandbox.create", _experimental_enable_snapshot=_experimental_enable_snapshot, pty_info=pty_info)
-        network = _egress.policy(block_network=block_network, cidr_allowlist=None, domain_allowlist=None, record_network=False)
+        network = _egress.policy(
+            block_network=block_network,
+            cidr_allowlist=cidr_allowlist,
+            domain_allowlist=domain_allowlist,
+            record_network=record_network,
+        )
         spec = common_pb2.SandboxSpec(
             command=_spec.command(args, what="Sandbox.create"),
             env=_spec.environment(env, [secret.variables for secret in secrets or ()]),
