@@ -25,6 +25,7 @@ from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
+from sandboxd.egress_gate import EgressGate
 from sandboxd.image_stack import ImageStacks, release_of
 from sandboxd.journal import Entry
 from sandboxd.naming import sandbox_ids
@@ -49,6 +50,7 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: RootfsMounts
     cgroups: Cgroups
     network: NetworkManager
+    egress: EgressGate
     guest_layer: Path
     """Read-only lower directory with ``cove-init`` and mount points."""
     run_dir: Path
@@ -146,6 +148,7 @@ class HostAssembly:
             lambda: f.runtime.delete(sandbox_id),
             lambda: asyncio.to_thread(f.rootfs.unmount_rootfs, sandbox_id),
             lambda: asyncio.to_thread(f.network.detach, sandbox_id),
+            lambda: _now(f.egress.forget, sandbox_id),
             lambda: asyncio.to_thread(f.cgroups.remove, sandbox_id),
             lambda: f.pool.remove_upper(sandbox_id),
             lambda: asyncio.to_thread(_remove_directory, self.directory(sandbox_id)),
@@ -165,7 +168,7 @@ class HostAssembly:
 
     async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
         _check_enforceable(policy)
-        await in_thread(self._f.network.set_policy, sandbox_id, policy)  # to its end, as the next policy must not overtake it
+        self._f.egress.set_policy(sandbox_id, policy)
 
     def own_layers(self, entry: Entry) -> list[Path]:
         return [self.directory(entry.sandbox_id) / "layer"]  # the guest's own files are nobody's changes
@@ -187,7 +190,7 @@ class HostAssembly:
 
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f
-        held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
+        held = [f.rootfs.list_(), f.network.list_(), f.egress.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
         directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
 
@@ -201,6 +204,11 @@ def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
 def _check_enforceable(policy: EgressPolicy) -> None:
     if policy.is_relayed:
         raise UnimplementedError("This node cannot enforce domains and proxies.", remedy="Upgrade it.")
+
+
+async def _now(work: Callable[[SandboxId], None], sandbox_id: SandboxId) -> None:
+    """What takes no time to speak of, and belongs to this thread, as a step among those that do."""
+    work(sandbox_id)
 
 
 def hostname(sandbox_id: SandboxId) -> str:

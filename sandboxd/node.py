@@ -18,6 +18,7 @@ from sandboxd.assembly import Assembly
 from sandboxd.channel.messages import Op
 from sandboxd.journal import Entry, Image, Journal, Resources, SandboxDirectory, boot_id
 from sandboxd.lifecycle import State
+from sandboxd.network_log import NetworkLog
 from sandboxd.processes import SpoolSizes
 from sandboxd.runtime import Runtime
 from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
@@ -25,6 +26,9 @@ from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
 log = structlog.get_logger()
 
 RECONCILE_INTERVAL_S: Final = 30.0
+FLUSH_INTERVAL_S: Final = 1.0
+"""What a daemon that is killed may forget of what sandboxes tried to reach."""
+
 REPAIR_INTERVAL_S: Final = 5.0
 """How long sandboxes may be without a packet filter after somebody flushed it; looking costs a millisecond."""
 
@@ -116,6 +120,7 @@ class Node:
             await self.reconcile()
             started.set()
             group.create_task(_repeat(self._assembly.repair, REPAIR_INTERVAL_S), name="repair")
+            group.create_task(_repeat(self.flush_network_logs, FLUSH_INTERVAL_S), name="network logs")
             await _repeat(self.reconcile, RECONCILE_INTERVAL_S)
 
     def create(self, request: CreateRequest) -> Sandbox:
@@ -212,6 +217,16 @@ class Node:
     async def set_network(self, sandbox_id: str, policy: EgressPolicy) -> None:
         """Let another egress policy hold for a sandbox. Raises: NotFoundError, and what ``Sandbox.set_network`` does."""
         await self.get(sandbox_id).set_network(policy)
+
+    def network_log(self, sandbox_id: SandboxId) -> NetworkLog | None:
+        """A sandbox's egress log; None if there is no such sandbox."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        return sandbox.network_log if sandbox else None
+
+    async def flush_network_logs(self) -> None:
+        """Write down what egress logs have not yet. Raises: OSError: the disk is full; what is in memory stays."""
+        for sandbox in self:
+            sandbox.network_log.flush()
 
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""

@@ -40,6 +40,7 @@ from sandboxd.lifecycle import (
     TerminateAsked,
     step,
 )
+from sandboxd.network_log import NetworkLog
 from sandboxd.processes import Process, ProcessTable, SpoolSizes
 from sandboxd.runtime import ContainerStatus, Runtime
 from sandboxd.spool import Spool
@@ -93,10 +94,14 @@ class Sandbox:
         self._fifos: Fifos | None = None
         self._holds = 0
         self._network_lock = asyncio.Lock()
+        self._adopting = entry.state is State.RUNNING
+        """Another daemon made it, and its guest has not answered yet."""
         self._idle_since = time.monotonic()
         self.processes = ProcessTable(directory, outside.spool_sizes, main_ended=self._on_main_ended, activity=self.touch)
         self.notes = Spool(directory.output / NOTES_EXEC_ID, head_bytes=NOTES_BYTES, tail_bytes=NOTES_BYTES)
         """The sandbox's log: what ``verbose`` asks for."""
+        self.network_log = NetworkLog(directory.path / "network.log")
+        """What it reached and was refused."""
         self._log = log.bind(sandbox=entry.sandbox_id)
 
     # --- what others see ---------------------------------------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ class Sandbox:
 
     async def guest(self) -> Guest:
         """The guest, once it serves. Raises: ConflictError(sandbox_ended)."""
-        while self.state is State.PENDING:
+        while self.state is State.PENDING or self._adopting:
             await self.wait_change()
         if self.state is not State.RUNNING or self._guest is None:
             result = self._record.result
@@ -198,6 +203,7 @@ class Sandbox:
             if adopt:
                 self.processes.load()
                 await self._take_over()
+                self._adopted()
             elif self.state is State.PENDING:
                 self._spawn(self._boot())
             while self.state is not State.STOPPED:
@@ -213,6 +219,7 @@ class Sandbox:
             EndReason.INTERNAL_FAILURE, EXIT_TERMINATED, "The node daemon has a bug; its log has the details."
         )
         self._record = Record(state=State.STOPPED, result=result, history=self._record.history)
+        self._adopting = False
         self.processes.lose_rest()
         self._note_change()
         await self._carry_out(Command.REPORT)
@@ -249,9 +256,16 @@ class Sandbox:
             case Command.FREE:
                 self._spawn(self._free())
             case Command.REPORT:
-                self._changed.set()
-                self._changed = asyncio.Event()
+                self._wake()
                 self._outside.changed(self)
+
+    def _adopted(self) -> None:
+        self._adopting = False
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _post(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -281,10 +295,18 @@ class Sandbox:
             self._fifos.close()
         self.notes.end()
         self.notes.close()
+        self._end_network_log()
         for process in self.processes:
             process.stdout.close()
             process.stderr.close()
         self._directory.close()
+
+    def _end_network_log(self) -> None:
+        self.network_log.end()
+        try:
+            self.network_log.flush()
+        except OSError as error:
+            self._log.error("network log not written down", error=str(error))
 
     # --- boot and adoption -------------------------------------------------------------------------------------------------------------
 

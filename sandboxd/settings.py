@@ -147,8 +147,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for text in self.network_exceptions:
             ipaddress.IPv4Network(text)
         network = ipaddress.IPv4Network(self.network_pool)
-        if network.num_addresses < 4 * self.max_sandboxes:
-            raise ValueError(f"network_pool {network} has fewer than max_sandboxes = {self.max_sandboxes} links of four addresses")
+        if network.num_addresses < 4 * (self.max_sandboxes + 1):
+            raise ValueError(f"network_pool {network} has not max_sandboxes + 1 = {self.max_sandboxes + 1} times four addresses")
 
     @property
     def name(self) -> str:

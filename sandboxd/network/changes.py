@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from sandboxd.network.framing import CREATE, attribute, c_string, each_attribute, find_attributes
-from sandboxd.network.nfnetlink import BODY_OFFSET, NFTABLES, NfMessage
+from sandboxd.network.framing import CREATE, attribute, c_string
+from sandboxd.network.nfnetlink import NFTABLES, NfMessage
 
 _INET: Final = 1
 """NFPROTO_INET: tables for IPv4 and IPv6."""
@@ -22,7 +22,6 @@ _NEW_RULE, _DELETE_RULE = 6, 8
 _NEW_SET, _DELETE_SET = 9, 11
 _NEW_ELEMENTS, _DELETE_ELEMENTS = 12, 14
 _GET_RULE: Final = 7
-_GET_ELEMENTS: Final = 13
 _GET_OBJECT: Final = 19
 _APPEND: Final = 0x800
 
@@ -32,7 +31,7 @@ _CHAIN_NAME, _RULE_CHAIN, _RULE_EXPRESSIONS = 3, 2, 4
 _EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
 _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_BYTES, _SET_ID = 2, 3, 4, 5, 10
 _ELEMENTS_SET, _ELEMENTS_LIST = 2, 3
-_KEY, _DATA, _FLAGS, _TIMEOUT, _EXPIRATION = 1, 2, 3, 4, 5
+_KEY, _DATA, _FLAGS, _TIMEOUT = 1, 2, 3, 4
 _VALUE, _VERDICT = 1, 2
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _OBJECT_TYPE: Final = 3
@@ -122,21 +121,6 @@ def list_rules(table: str, chain: str) -> NfMessage:
 
 def list_counters(table: str) -> NfMessage:
     return _message(_GET_OBJECT, 0, _in_table(table) + attribute(_OBJECT_TYPE, struct.pack(">I", _COUNTER)))
-
-
-def list_keys(table: str, name: str) -> NfMessage:
-    return _message(_GET_ELEMENTS, 0, _in_table(table) + attribute(_ELEMENTS_SET, c_string(name)))
-
-
-def parse_pairs(body: bytes) -> Iterator[tuple[str, IPv4Address, float]]:
-    """Interface, address and seconds left of every element in an answer to :func:`list_keys` of a set of pairs."""
-    items = find_attributes(body, BODY_OFFSET, (_ELEMENTS_LIST,)).get(_ELEMENTS_LIST, b"")
-    for item in each_attribute(items):
-        found = find_attributes(item, 0, (_KEY, _EXPIRATION))
-        key = find_attributes(found.get(_KEY, b""), 0, (_VALUE,)).get(_VALUE, b"")
-        if len(key) == _INTERFACE_BYTES + 4:
-            (left_ms,) = struct.unpack(">Q", found.get(_EXPIRATION, bytes(8)))
-            yield key[:_INTERFACE_BYTES].rstrip(b"\0").decode(errors="replace"), IPv4Address(key[_INTERFACE_BYTES:]), left_ms / 1000
 
 
 def _message(kind: int, flags: int, attributes: bytes) -> NfMessage:

@@ -48,11 +48,6 @@ def split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         offset += (length + 3) & ~3
 
 
-def each_attribute(body: bytes, offset: int = 0) -> Iterator[bytes]:
-    """Values of the attributes in ``body`` from ``offset`` on, of whatever kind."""
-    yield from (value for _, value in _attributes(body, offset))
-
-
 def find_attributes(body: bytes, offset: int, wanted: Collection[int]) -> dict[int, bytes]:
     """Values of the ``wanted`` attributes that are in ``body`` from ``offset`` on."""
     return {kind: value for kind, value in _attributes(body, offset) if kind in wanted}

@@ -32,6 +32,7 @@ _RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
 _RTM_SETLINK: Final = 19
 _RTM_NEWADDR: Final = 20
+_RTM_DELADDR: Final = 21
 _RTM_NEWROUTE: Final = 24
 _RTM_GETROUTE: Final = 26
 
@@ -55,6 +56,8 @@ _TABLE_MAIN: Final = 254
 _PROTOCOL_STATIC: Final = 4
 _SCOPE_UNIVERSE: Final = 0
 _UNICAST: Final = 1
+_LOCAL: Final = 2
+_BROADCAST: Final = 3
 _FIB_MATCH: Final = 0x2000
 
 _LINK: Final = struct.Struct("=BxHiII")
@@ -120,14 +123,22 @@ def set_up(name: str) -> Message:
 
 def add_address(link_number: int, address: IPv4Address, prefix: int) -> Message:
     """EEXIST if the interface has it."""
-    header = _ADDRESS.pack(socket.AF_INET, prefix, 0, _SCOPE_UNIVERSE, link_number)
-    body = header + attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
-    return Message(_RTM_NEWADDR, CREATE | EXCLUSIVE, body)
+    return Message(_RTM_NEWADDR, CREATE | EXCLUSIVE, _address_body(link_number, address, prefix))
+
+
+def delete_address(link_number: int, address: IPv4Address, prefix: int) -> Message:
+    """EADDRNOTAVAIL if the interface does not have it."""
+    return Message(_RTM_DELADDR, 0, _address_body(link_number, address, prefix))
 
 
 def add_default_route(gateway: IPv4Address) -> Message:
     header = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST, 0)
     return Message(_RTM_NEWROUTE, CREATE | EXCLUSIVE, header + attribute(_RTA_GATEWAY, gateway.packed))
+
+
+def _address_body(link_number: int, address: IPv4Address, prefix: int) -> bytes:
+    header = _ADDRESS.pack(socket.AF_INET, prefix, 0, _SCOPE_UNIVERSE, link_number)
+    return header + attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
 
 
 def _link_body(attributes: bytes, *, flags: int = 0) -> bytes:
@@ -190,6 +201,16 @@ class Netlink:
         except OSError as error:
             if error.errno == errno.ENETUNREACH:
                 return None
+            raise
+
+    def is_local(self, address: IPv4Address) -> bool:
+        """Whether ``address`` is one of this machine's own, or a broadcast that it hears."""
+        body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
+        try:
+            return _ROUTE.unpack_from(self._ask(Message(_RTM_GETROUTE, 0, body)))[7] in (_LOCAL, _BROADCAST)
+        except OSError as error:
+            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):  # there is no way to it
+                return False
             raise
 
     def _ask(self, message: Message) -> bytes:

@@ -6,7 +6,6 @@ their policies and names is changed by small ones. Should the table not be as ex
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import struct
 import threading
@@ -54,15 +53,6 @@ class PacketFilter:
             parts = (membership.script(table, link, member, now) for link, member in self._members.items())
             self._nftables.run(rules.build(self.spec) + "".join(parts))
 
-    def pins_in_force(self) -> dict[str, dict[IPv4Address, float]]:
-        """By link what another object pinned in the table that there is; nothing if there is none. See ``Member.pins``."""
-        now, found = self._clock(), dict[str, dict[IPv4Address, float]]()
-        with self._lock, contextlib.suppress(FileNotFoundError):
-            for body in self._netlink.dump(changes.list_keys(self.spec.table, rules.PINS)):
-                for link, address, left_s in changes.parse_pairs(body):
-                    found.setdefault(link, {})[address] = now + left_s
-        return found
-
     def delete(self) -> None:
         """Remove the table. Raises: InternalFailure."""
         with self._lock:
@@ -107,6 +97,10 @@ class PacketFilter:
             member = self._members[link]
             before, member.policy = member.policy, policy
             self._apply([*membership.removed(self.spec.table, link, before), *membership.added(self.spec.table, link, policy)])
+
+    def policy_of(self, link: str) -> EgressPolicy:
+        """The policy in force. Raises: KeyError: no such link."""
+        return self._members[link].policy
 
     def pin(self, link: str, addresses: Iterable[IPv4Address], lasts_s: float) -> None:
         """Let ``link`` reach ``addresses`` by name for so long, or longer where it may already. Raises: KeyError, OSError."""

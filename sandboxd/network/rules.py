@@ -20,7 +20,7 @@ sandbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -58,8 +58,9 @@ class Service(msgspec.Struct, frozen=True):
     """Where the node serves its sandboxes: on an address of its own that nobody else reaches."""
 
     address: IPv4Address
+    dns_port: int
+    """Where the resolver listens. Sandboxes ask port 53, which somebody else on the machine may have."""
     relay_port: int
-    """The resolver's is 53."""
 
 
 class Caps(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,6 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     links: str
     """Prefix of the host's interfaces to sandboxes."""
     operator: Operator
-    resolvers: Sequence[IPv4Address] = ()
     service: Service | None = None
     log_group: int = 0
     """Netfilter's log group that the daemon listens to; 0: nobody listens."""
@@ -104,7 +104,7 @@ def deny_chain(rule: Rule) -> str:
     return f"deny_{rule}"
 
 
-RELAYED: Final = "allow_relayed"
+SERVED: Final = "allow_served"
 RELAY_ALL: Final = "relay_all"
 RELAY_PINNED: Final = "relay_pinned"
 STRAIGHT: Final = "straight"
@@ -132,12 +132,14 @@ def _sets() -> str:
 def _to_host(spec: Filter) -> str:
     """From sandboxes to this machine, and what of it becomes the relay's before anything else looks at it."""
     ours, service = f'"{spec.links}*"', spec.service
-    served = guarded = led = ""
+    served = guarded = resolved = led = ""
     if service:
         guarded = f'    ip daddr {service.address} iifname != "lo" drop\n'
-        served = f"""    ip daddr {service.address} meta l4proto {{ tcp, udp }} th dport 53 accept
-    ip daddr {service.address} tcp dport {service.relay_port} ct status dnat goto {RELAYED}
+        asked = f"ip daddr {service.address} meta l4proto {{ tcp, udp }} th dport"
+        served = f"""    {asked} {service.dns_port} ct status dnat goto {SERVED}
+    ip daddr {service.address} tcp dport {service.relay_port} ct status dnat goto {SERVED}
 """
+        resolved = f"    iifname {ours} {asked} 53 dnat ip to {service.address}:{service.dns_port}\n"
         led = f"    meta l4proto tcp dnat ip to {service.address}:{service.relay_port}\n"
     special = [network for _, networks in spec.operator.denied_ranges() for network in networks]
     excepted = f" ip daddr != {_any(spec.operator.exceptions)}" if spec.operator.exceptions else ""
@@ -149,7 +151,7 @@ def _to_host(spec: Filter) -> str:
 {served}    goto {deny_chain(Rule.HOST)}
   }}
   chain prerouting {{ type nat hook prerouting priority dstnat; policy accept;
-    iifname {ours} meta l4proto tcp goto relayed
+{resolved}    iifname {ours} meta l4proto tcp goto relayed
   }}
   chain relayed {{
     fib daddr type local return
@@ -174,7 +176,6 @@ def _outward(spec: Filter) -> str:
     over = f"limit rate over {rate} bytes/second burst {burst} bytes"
     sent = f"    update @sent {{ iifname {over} }} drop\n" if rate else ""
     received = f"    update @received {{ oifname {over} }} drop\n" if rate else ""
-    resolvers = f"    ip daddr {_any(spec.resolvers)} meta l4proto {{ tcp, udp }} th dport 53 accept\n" if spec.resolvers else ""
     excepted = f"    ip daddr {_any(operator.exceptions)} goto by_policy\n" if operator.exceptions else ""
     ranges = operator.denied_ranges()[1:]
     denied = "".join(f"    ip daddr {_any(networks)} goto {deny_chain(rule)}\n" for rule, networks in ranges)
@@ -188,7 +189,7 @@ def _outward(spec: Filter) -> str:
   }}
   chain outward {{
     jump judge
-{resolvers}    # A port of the host that is handed on to a container or another machine is still the host's.
+    # A port of the host that is handed on to a container or another machine is still the host's.
     ct status dnat goto {deny_chain(Rule.HOST)}
     oifname {ours} goto {deny_chain(Rule.SANDBOX)}
     ip daddr {pool} goto {deny_chain(Rule.SANDBOX)}
@@ -222,9 +223,9 @@ def _outward(spec: Filter) -> str:
     counter name "denied_{INBOUND}" drop
   }}
   chain output {{ type filter hook output priority filter; policy accept;
-    oifname {ours} goto served
+    oifname {ours} goto answers
   }}
-  chain served {{
+  chain answers {{
 {received}  }}
   chain postrouting {{ type nat hook postrouting priority srcnat; policy accept;
     ip saddr {pool} oifname != {ours} masquerade
@@ -234,7 +235,7 @@ def _outward(spec: Filter) -> str:
 def _ends(spec: Filter) -> str:
     """Where every packet of a sandbox comes to: accepted or refused, told to the daemon."""
     told = [_allow(spec, allow_chain(rule), _tell(spec, ALLOWED, rule)) for rule in (Rule.OPEN, Rule.CIDR, Rule.DOMAIN)]
-    allowed = "\n".join([*told, _allow(spec, RELAYED)])  # the relay tells of its connections itself
+    allowed = "\n".join([*told, _allow(spec, SERVED)])  # resolver and relay tell of these themselves
     denied = "\n".join(_deny(spec, rule) for rule in DENIALS)
     return f"""{allowed}
 {denied}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cove.io_streams import StreamReader, StreamWriter
     from cove.secret import Secret
     from cove.tunnel import SandboxConnectCredentials, Tunnel
-    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, TerminalLink
+    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, NetworkRecord, NetworkSummary, TerminalLink
 
     class _Sandbox_exec(Protocol):
         """Start a process. Returns when it runs; no shell is involved.
@@ -606,6 +606,19 @@ class Sandbox(Face):
         await self._impl.update_network(
             block_network=block_network, cidr_allowlist=cidr_allowlist, domain_allowlist=domain_allowlist, record_network=record_network
         )
+
+    @iteration
+    def network_log(self, *, follow: bool = False) -> Iteration[NetworkRecord]:
+        """What the sandbox has reached and was refused, the latest change last; also after its end, as long as its output is kept.
+
+        Args:    follow: go on until the sandbox ends. A record whose count has grown comes again.
+        """
+        return Iteration(self._impl.network_log(follow=follow), wrapped=False)
+
+    @method
+    async def network_summary(self) -> NetworkSummary:
+        """The policy in force, and the smallest lists that permit what the sandbox has reached so far."""
+        return await self._impl.network_summary()
 
     @method
     async def tunnels(self, timeout: int = 50) -> dict[int, Tunnel]:

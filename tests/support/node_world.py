@@ -19,6 +19,7 @@ from cove.types import SandboxId, new_id
 from policies.egress import EgressPolicy, Mode
 from sandboxd import kernel
 from sandboxd.network import NetworkManager, NetworkOptions, SandboxNetwork, netns
+from sandboxd.network.manager import Before
 from sandboxd.network.netlink import Netlink, add_address, add_default_route, new_veth, set_up
 
 POOL: Final = "10.215.0.0/24"
@@ -44,7 +45,7 @@ class World(NamedTuple):
         self, options: NetworkOptions | None = None, *, policies: Mapping[SandboxId, EgressPolicy] = MappingProxyType({})
     ) -> NetworkManager:
         """A manager that takes over; ``policies`` are those that were written down."""
-        return NetworkManager.open("cove", self.run_dir, options or NetworkOptions(pool=POOL), policies=policies.get)
+        return NetworkManager.open("cove", self.run_dir, options or NetworkOptions(pool=POOL), Before(policies.get, lambda _: {}))
 
 
 @contextlib.contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from cove import _egress
 from cove._async.base import Part
 from cove._transport.connection import Connection
 from cove._transport.data import DataPlane
-from cove._transport.methods import SANDBOX_NETWORK_UPDATE
+from cove._transport.methods import NETWORK_GET, NETWORK_LOG, SANDBOX_NETWORK_UPDATE
+from cove._transport.plane import Stream
+from cove.types import NetworkRecord, NetworkSummary
 from cove.wire import network_pb2
 
 
@@ -42,3 +44,23 @@ class Networking(Part):
         )
         request = network_pb2.SandboxNetworkUpdateRequest(sandbox_id=self._plane.sandbox_id, policy=policy)
         await self._connection.control.call(SANDBOX_NETWORK_UPDATE, request)
+
+    async def network_log(self, *, follow: bool = False) -> AsyncIterator[NetworkRecord]:
+        """What the sandbox has reached and was refused, the latest change last; also after its end, as long as its output is kept.
+
+        Args:    follow: go on until the sandbox ends. A record whose count has grown comes again.
+        """
+        request = network_pb2.NetworkLogRequest(sandbox_id=self._plane.sandbox_id, follow=follow)
+        stream = Stream(self._plane, NETWORK_LOG, lambda: request)
+        try:
+            while (chunk := await stream.read()) is not None:
+                for record in chunk.records:
+                    request.cursor = record.cursor
+                    yield _egress.record(record)
+        finally:
+            stream.cancel()
+
+    async def network_summary(self) -> NetworkSummary:
+        """The policy in force, and the smallest lists that permit what the sandbox has reached so far."""
+        request = network_pb2.NetworkGetRequest(sandbox_id=self._plane.sandbox_id)
+        return _egress.summary(await self._plane.call(NETWORK_GET, request))

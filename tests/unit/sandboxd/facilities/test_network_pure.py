@@ -19,7 +19,9 @@ from sandboxd.network.resolvers import parse_nameservers
 POOL = "10.9.0.0/24"
 
 
-@pytest.mark.parametrize("bad", ["", "10.0.0.0", "10.0.0.1/16", "fd00::/64", "8.8.8.0/24", "10.0.0.0/31", "10.0.0.0/33", "ten"])
+@pytest.mark.parametrize(
+    "bad", ["", "10.0.0.0", "10.0.0.1/16", "fd00::/64", "8.8.8.0/24", "10.0.0.0/30", "10.0.0.0/31", "10.0.0.0/33", "ten"]
+)
 def test_pools_that_are_refused(bad: str) -> None:
     with pytest.raises(InvalidError, match="network_pool"):
         parse_pool(bad)
@@ -28,17 +30,26 @@ def test_pools_that_are_refused(bad: str) -> None:
 def test_no_two_blocks_share_an_address() -> None:
     pool = parse_pool(POOL)
     networks = [IPv4Network((pool.block(index).gateway, 30), strict=False) for index in range(len(pool))]
-    assert len(pool) == len(set(networks)) == 64
+    assert len(pool) == len(set(networks)) == 63
     for index in range(len(pool)):
         block = pool.block(index)
         assert {block.gateway, block.address} == set(networks[index].hosts())
         assert networks[index].subnet_of(pool.network)
 
 
+def test_the_nodes_own_address_is_no_sandboxs() -> None:
+    pool = parse_pool(POOL)
+    assert pool.index_of(pool.service) is None
+    for index in range(len(pool)):
+        assert pool.index_of(pool.block(index).address) == pool.index_of(pool.block(index).gateway) == index
+    for address in ("10.8.255.255", "10.9.1.0", "0.0.0.0", "255.255.255.255"):
+        assert pool.index_of(IPv4Address(address)) is None
+
+
 def test_addresses_rest_before_they_are_used_again() -> None:
     pool = parse_pool(POOL)
-    indices = [pool.choose(lambda block: True).index for _ in range(65)]
-    assert indices == [*range(64), 0]
+    indices = [pool.choose(lambda block: True).index for _ in range(64)]
+    assert indices == [*range(63), 0]
 
 
 def test_a_full_pool_says_so_after_one_round() -> None:
@@ -49,9 +60,9 @@ def test_a_full_pool_says_so_after_one_round() -> None:
         asked.append(block.index)
         return False
 
-    with pytest.raises(ResourceExhaustedError, match="64 links"):
+    with pytest.raises(ResourceExhaustedError, match="63 links"):
         pool.choose(taken)
-    assert asked == list(range(64))
+    assert asked == list(range(63))
 
 
 def test_the_one_free_block_is_found_from_anywhere() -> None:
@@ -60,7 +71,7 @@ def test_the_one_free_block_is_found_from_anywhere() -> None:
     def only(index: int) -> Callable[[Block], bool]:
         return lambda block: block.index == index
 
-    for index in range(64):
+    for index in range(63):
         assert pool.choose(only(index)).index == index
         assert pool.choose(only(17)).index == 17
 
