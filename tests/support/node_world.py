@@ -49,6 +49,18 @@ class World(NamedTuple):
 
 
 @contextlib.contextmanager
+def managed(world: World, options: NetworkOptions | None = None) -> Iterator[NetworkManager]:
+    """A manager whose networks end with the block."""
+    manager = world.manager(options)
+    try:
+        yield manager
+    finally:
+        for sandbox in manager.list_():
+            manager.detach(sandbox)
+        manager.close()
+
+
+@contextlib.contextmanager
 def node_world(directory: Path) -> Iterator[World]:
     """Both namespaces, gone with the block."""
     path = directory / "outside"

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, ingress_pb2
-from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, network_pb2
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, ingress_pb2, network_pb2
 
 TOKEN_ID: Final = "ak-test"
 TOKEN_SECRET: Final = "as-test"
