@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 
 import msgspec
 
-from sandboxd.egress.services import EgressServices
+from sandboxd.egress.services import EgressServices, EgressSettings
 from sandboxd.egress_gate import EgressGate
 from sandboxd.journal import Journal
 from sandboxd.network import NetworkManager, NetworkOptions, claim_service
@@ -35,7 +35,7 @@ async def serving_egress(settings: NodeSettings) -> AsyncIterator[Egress]:
     gate = EgressGate()
     async with contextlib.AsyncExitStack() as stack:
         services = await stack.enter_async_context(
-            EgressServices.serving(gate, host=str(address), dns_port=0, directory=settings.run_dir / "pins")
+            EgressServices.serving(gate, EgressSettings(host=str(address), dns_port=0, directory=settings.run_dir / "pins"))
         )
         packets = PacketLog()
         stack.callback(packets.close)
@@ -47,7 +47,7 @@ async def serving_egress(settings: NodeSettings) -> AsyncIterator[Egress]:
                 allow_private=settings.allow_private_networks,
                 exceptions=tuple(map(IPv4Network, settings.network_exceptions)),
                 caps=Caps(connections=settings.max_connections, bandwidth_bytes_per_s=settings.network_bytes_per_s),
-                service=Service(address, services.dns_port, 1),
+                service=Service(address, services.dns_port, services.relay_port),
                 log_group=packets.group,
             ),
             Before(Journal(settings.node_dir).policy_of, services.pinned),

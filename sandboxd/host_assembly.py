@@ -18,7 +18,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import UnimplementedError
 from cove.types import SandboxId
 from policies.egress import EgressPolicy, Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
@@ -167,7 +166,6 @@ class HostAssembly:
             log.warning("packet filter was gone, put back")
 
     async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
-        _check_enforceable(policy)
         self._f.egress.set_policy(sandbox_id, policy)
 
     def own_layers(self, entry: Entry) -> list[Path]:
@@ -196,14 +194,8 @@ class HostAssembly:
 
 
 def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
-    """The sandbox's network; None if it is blocked. Raises: UnimplementedError: its policy cannot be enforced, so it has none."""
-    _check_enforceable(entry.network)
+    """The sandbox's network; None if it is blocked."""
     return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id, entry.network)
-
-
-def _check_enforceable(policy: EgressPolicy) -> None:
-    if policy.is_relayed:
-        raise UnimplementedError("This node cannot enforce domains and proxies.", remedy="Upgrade it.")
 
 
 async def _now(work: Callable[[SandboxId], None], sandbox_id: SandboxId) -> None:

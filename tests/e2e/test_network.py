@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
+from pip._internal.models.index import PyPI
 
 import cove
 from cove.exception import ConflictError, InvalidError
@@ -34,6 +38,13 @@ for line in sys.stdin:
     except OSError as error:
         print(type(error).__name__, flush=True)
         break
+"""
+FETCH = """
+import sys, urllib.request, urllib.error
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=20).status)
+except urllib.error.URLError as error:
+    print(type(error.reason).__name__)
 """
 
 
@@ -127,3 +138,25 @@ def test_a_sandbox_without_a_network_gets_none_later(sandboxes: Sandboxes) -> No
     sandbox = sandboxes.create()
     with pytest.raises(ConflictError, match="without a network"):
         sandbox.update_network()
+
+
+def test_a_name_leads_to_its_addresses_and_no_other_name_anywhere(sandboxes: Sandboxes, outside: tuple[Neighbour, int]) -> None:
+    """By the real resolver and relay, to the package index that this machine uses."""
+    page = PyPI.simple_url + "/pip/"
+    try:
+        urllib.request.urlopen(page, timeout=10).close()
+    except (urllib.error.URLError, TimeoutError) as error:
+        pytest.skip(f"this machine does not reach the package index: {error}")
+    there, port = outside
+    name = urlsplit(page).hostname
+    sandbox = sandboxes.create(block_network=False, domain_allowlist=[str(name)])
+    sandbox.upload("/etc/ssl/certs/ca-certificates.crt", "/tmp/ca.crt")
+    fetched = sandbox.exec("python3", "-c", FETCH, page, env={"SSL_CERT_FILE": "/tmp/ca.crt"}).stdout.read().strip()
+    assert fetched == "200", denied(sandbox)
+    assert [record.rule for record in sandbox.network_log() if record.event == "egress_allowed" and record.protocol == "tcp"] == ["domain"]
+    assert sandbox.network_summary().used_domains == [name]
+    refused = sandbox.exec("python3", "-c", FETCH, "http://elsewhere.example/").stdout.read().strip()
+    assert refused == "gaierror"
+    (record,) = denied(sandbox, protocol="dns", name="elsewhere.example")
+    assert "domain_allowlist" in record.remedy and "elsewhere.example" in record.remedy
+    assert connect(sandbox, there.address, port) == "ConnectionRefusedError True"
