@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 
 import msgspec
 
+from sandboxd.egress.relay.proxies import parse_url
 from sandboxd.egress.services import EgressServices, EgressSettings
 from sandboxd.egress_gate import EgressGate
 from sandboxd.journal import Journal
@@ -35,7 +36,15 @@ async def serving_egress(settings: NodeSettings) -> AsyncIterator[Egress]:
     gate = EgressGate()
     async with contextlib.AsyncExitStack() as stack:
         services = await stack.enter_async_context(
-            EgressServices.serving(gate, EgressSettings(host=str(address), dns_port=0, directory=settings.run_dir / "pins"))
+            EgressServices.serving(
+                gate,
+                EgressSettings(
+                    host=str(address),
+                    dns_port=0,
+                    directory=settings.run_dir / "pins",
+                    proxies={name: parse_url(proxy.url) for name, proxy in settings.proxies.items()},
+                ),
+            )
         )
         packets = PacketLog()
         stack.callback(packets.close)

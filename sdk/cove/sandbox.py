@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cove._async.app import _App
 from cove._async.client import _Client
 from cove._async.image import _Image
+from cove._async.proxy import _Proxy
 from cove._async.sandbox import _Sandbox
 from cove._async.secret import _Secret
 from cove._dual import Face, Iteration, function, iteration, iteration_function, method, unwrap, unwrap_all, wrap, wrap_all
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cove.file_io import FileIO
     from cove.image import Image
     from cove.io_streams import StreamReader, StreamWriter
+    from cove.proxy import Proxy
     from cove.secret import Secret
     from cove.tunnel import SandboxConnectCredentials, Tunnel
     from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, NetworkRecord, NetworkSummary, TerminalLink
@@ -201,7 +203,7 @@ class Sandbox(Face):
         encrypted_ports: Sequence[int] = (),
         h2_ports: Sequence[int] = (),
         unencrypted_ports: Sequence[int] = (),
-        proxy: object = None,
+        proxy: Proxy | None = None,
         verbose: bool = False,
         experimental_options: Mapping[str, bool] | None = None,
         _experimental_enable_snapshot: bool = False,
@@ -229,6 +231,7 @@ class Sandbox(Face):
             cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
             domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
             record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
+            proxy: all TCP connections leave through it, and nothing but TCP leaves.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -268,7 +271,7 @@ class Sandbox(Face):
                 encrypted_ports=encrypted_ports,
                 h2_ports=h2_ports,
                 unencrypted_ports=unencrypted_ports,
-                proxy=proxy,
+                proxy=unwrap(proxy, _Proxy),
                 verbose=verbose,
                 experimental_options=experimental_options,
                 _experimental_enable_snapshot=_experimental_enable_snapshot,
@@ -594,6 +597,7 @@ class Sandbox(Face):
         cidr_allowlist: Sequence[str] | None = None,
         domain_allowlist: Sequence[str] | None = None,
         record_network: bool = False,
+        proxy: Proxy | None = None,
     ) -> None:
         """Replace what the running sandbox may reach; without arguments that is everything that any sandbox may.
 
@@ -604,7 +608,11 @@ class Sandbox(Face):
             ConflictError: the sandbox has ended, or was created with ``block_network``.
         """
         await self._impl.update_network(
-            block_network=block_network, cidr_allowlist=cidr_allowlist, domain_allowlist=domain_allowlist, record_network=record_network
+            block_network=block_network,
+            cidr_allowlist=cidr_allowlist,
+            domain_allowlist=domain_allowlist,
+            record_network=record_network,
+            proxy=unwrap(proxy, _Proxy),
         )
 
     @iteration

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from cove import _egress
 from cove._async.base import Part
+from cove._async.proxy import _Proxy
 from cove._transport.connection import Connection
 from cove._transport.data import DataPlane
 from cove._transport.methods import NETWORK_GET, NETWORK_LOG, SANDBOX_NETWORK_UPDATE
@@ -27,6 +28,7 @@ class Networking(Part):
         cidr_allowlist: Sequence[str] | None = None,
         domain_allowlist: Sequence[str] | None = None,
         record_network: bool = False,
+        proxy: _Proxy | None = None,
     ) -> None:
         """Replace what the running sandbox may reach; without arguments that is everything that any sandbox may.
 
@@ -41,6 +43,7 @@ class Networking(Part):
             cidr_allowlist=cidr_allowlist,
             domain_allowlist=domain_allowlist,
             record_network=record_network,
+            proxy=proxy.name if proxy is not None else "",
         )
         request = network_pb2.SandboxNetworkUpdateRequest(sandbox_id=self._plane.sandbox_id, policy=policy)
         await self._connection.control.call(SANDBOX_NETWORK_UPDATE, request)

@@ -21,6 +21,7 @@ from cove._async.client import _Client, connection_of
 from cove._async.container_process import LINK_MARGIN_S, POLL_S, _ContainerProcess, local_terminal_size
 from cove._async.image import _Image, reference_of, snapshot_image
 from cove._async.io_streams import _StreamReader, _StreamWriter, check_buffering
+from cove._async.proxy import _Proxy
 from cove._async.secret import _Secret
 from cove._outputs import Chunks, Lines
 from cove._transport.connection import Connection
@@ -87,7 +88,7 @@ class _Sandbox(Files, Networking, Ports, Terminals, Exposed):
         encrypted_ports: Sequence[int] = (),
         h2_ports: Sequence[int] = (),
         unencrypted_ports: Sequence[int] = (),
-        proxy: object = None,
+        proxy: _Proxy | None = None,
         verbose: bool = False,
         experimental_options: Mapping[str, bool] | None = None,
         _experimental_enable_snapshot: bool = False,
@@ -115,6 +116,7 @@ class _Sandbox(Files, Networking, Ports, Terminals, Exposed):
             cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
             domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
             record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
+            proxy: all TCP connections leave through it, and nothing but TCP leaves.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -131,13 +133,14 @@ class _Sandbox(Files, Networking, Ports, Terminals, Exposed):
         if environment_name is not None:
             warnings.warn("environment_name has no effect: a sandbox is where its App is", DeprecationError, stacklevel=2)
         _spec.refuse("Sandbox.create", gpu=gpu, cloud=cloud, region=region, volumes=volumes, network_file_systems=network_file_systems)
-        _spec.refuse("Sandbox.create", proxy=proxy, experimental_options=experimental_options)
+        _spec.refuse("Sandbox.create", experimental_options=experimental_options)
         _spec.refuse("Sandbox.create", _experimental_enable_snapshot=_experimental_enable_snapshot, pty_info=pty_info)
         network = _egress.policy(
             block_network=block_network,
             cidr_allowlist=cidr_allowlist,
             domain_allowlist=domain_allowlist,
             record_network=record_network,
+            proxy=proxy.name if proxy is not None else "",
         )
         spec = common_pb2.SandboxSpec(
             command=_spec.command(args, what="Sandbox.create"),
