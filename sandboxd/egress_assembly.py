@@ -8,7 +8,6 @@ from ipaddress import IPv4Network
 
 import msgspec
 
-from sandboxd.egress.relay.proxies import parse_url
 from sandboxd.egress.services import EgressServices, EgressSettings
 from sandboxd.egress_gate import EgressGate
 from sandboxd.journal import Journal
@@ -42,7 +41,8 @@ async def serving_egress(settings: NodeSettings) -> AsyncIterator[Egress]:
                     host=str(address),
                     dns_port=0,
                     directory=settings.run_dir / "pins",
-                    proxies={name: parse_url(proxy.url) for name, proxy in settings.proxies.items()},
+                    proxies=settings.proxy_targets,
+                    nameservers=settings.nameserver_source,
                 ),
             )
         )

@@ -231,7 +231,7 @@ class Sandbox(Face):
             cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
             domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
             record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
-            proxy: all TCP connections leave through it, and nothing but TCP leaves.
+            proxy: all TCP connections leave through it, and nothing but TCP leaves. The lists above hold before that.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from cove import _egress
 from cove._async.base import Part
-from cove._async.proxy import _Proxy
+from cove._async.proxy import _Proxy, proxy_name
 from cove._transport.connection import Connection
 from cove._transport.data import DataPlane
 from cove._transport.methods import NETWORK_GET, NETWORK_LOG, SANDBOX_NETWORK_UPDATE
@@ -43,7 +43,7 @@ class Networking(Part):
             cidr_allowlist=cidr_allowlist,
             domain_allowlist=domain_allowlist,
             record_network=record_network,
-            proxy=proxy.name if proxy is not None else "",
+            proxy=await proxy_name(proxy),
         )
         request = network_pb2.SandboxNetworkUpdateRequest(sandbox_id=self._plane.sandbox_id, policy=policy)
         await self._connection.control.call(SANDBOX_NETWORK_UPDATE, request)

@@ -21,7 +21,7 @@ from cove._async.client import _Client, connection_of
 from cove._async.container_process import LINK_MARGIN_S, POLL_S, _ContainerProcess, local_terminal_size
 from cove._async.image import _Image, reference_of, snapshot_image
 from cove._async.io_streams import _StreamReader, _StreamWriter, check_buffering
-from cove._async.proxy import _Proxy
+from cove._async.proxy import _Proxy, proxy_name
 from cove._async.secret import _Secret
 from cove._outputs import Chunks, Lines
 from cove._transport.connection import Connection
@@ -116,7 +116,7 @@ class _Sandbox(Files, Networking, Ports, Terminals, Exposed):
             cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
             domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
             record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
-            proxy: all TCP connections leave through it, and nothing but TCP leaves.
+            proxy: all TCP connections leave through it, and nothing but TCP leaves. The lists above hold before that.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -140,7 +140,7 @@ class _Sandbox(Files, Networking, Ports, Terminals, Exposed):
             cidr_allowlist=cidr_allowlist,
             domain_allowlist=domain_allowlist,
             record_network=record_network,
-            proxy=proxy.name if proxy is not None else "",
+            proxy=await proxy_name(proxy),
         )
         spec = common_pb2.SandboxSpec(
             command=_spec.command(args, what="Sandbox.create"),
