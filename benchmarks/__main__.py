@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import concurrency, create, egress, ending, execs, files, images, memory, terminal, transfers
+from benchmarks import concurrency, create, egress, ending, execs, files, images, memory, terminal, transfers, tunnels
 from benchmarks.report import Report, print_outcome, store, this_host
 from benchmarks.series import Outcome
 from benchmarks.stage import Stage
@@ -26,6 +26,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Stage], Outcome]]] = {
     "ending": ending.run,
     "images": images.run,
     "egress": egress.run,
+    "tunnels": tunnels.run,
 }
 
 

@@ -143,7 +143,7 @@ def _services(directory: Path, origin: int) -> Iterator[Ports]:
     ready: Future[tuple[Ports, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
-        node, stop = FakeNode(denied=()), asyncio.Event()
+        node, stop = FakeNode(denied={}), asyncio.Event()
         node.add(SANDBOX, POLICY)
 
         def answers(query: bytes, by_stream: bool) -> bytes:

@@ -38,6 +38,8 @@ class Stage:
         self.quick = quick
         self.app = cove.App.lookup("benchmarks", create_if_missing=True)
         self.router_log = live.log("router")
+        self.pid = live.pid
+        """Of a daemon, by its module's name."""
         self._cgroups = Cgroups(find_hierarchies(kernel.mounts()), instance=f"cove-{live.instance}", node_memory_bytes=0)
 
     @classmethod

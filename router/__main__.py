@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flags(RouterSettings, program="python -m router", description="The control plane and edge of cove.", arguments=arguments)
         )
         _configure_logging(settings.log_level)
+        # Descriptors: the edge holds two descriptors for each visitor. What may be had is the operator's to say, not the shell's.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         uvloop.run(_run(settings))
     except Error as error:
         print(f"cove router: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = flags(NodeSettings, program="python -m sandboxd", description="The node daemon of cove.", arguments=arguments)
         settings = load(given)
         _configure_logging(settings.log_level)
+        # Descriptors: each sandbox and each connection to a port takes some. How many may be had is the operator's to say, not the shell's.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         uvloop.run(_run(settings))
     except (Error, OSError) as error:
         print(f"cove sandboxd: {error}", file=sys.stderr)

@@ -21,13 +21,14 @@ from sandboxd import programs
 from sandboxd.assembly import INIT_PATH, TMP_PLACEHOLDER
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
+from sandboxd.egress_assembly import Egress, serving_egress
 from sandboxd.host_assembly import Facilities, HostAssembly
 from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
 from sandboxd.layers import BlobClient, LayerCache
 from sandboxd.memory import MemoryCache
 from sandboxd.memory.machine import Machine
-from sandboxd.network import NetworkManager, host_nameservers
+from sandboxd.network import service_address
 from sandboxd.node import Capacity, Node
 from sandboxd.processes import SpoolSizes
 from sandboxd.registration import Identity, Registration
@@ -69,7 +70,6 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     node_id = _node_id(settings.node_id_path)
     blobs = BlobClient()
-    facilities = await _facilities(settings, blobs)
     gate = Gate(node_id)
     trusted = _trusting(gate, settings.router_key_path)
     started = asyncio.Event()
@@ -79,8 +79,11 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
         for registration in registrations:
             registration.note(sandbox)
 
-    node = _node(settings, facilities, changed)
-    async with asyncio.TaskGroup() as group:
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        egress = await stack.enter_async_context(serving_egress(settings))
+        facilities = await _facilities(settings, blobs, egress)
+        node = _node(settings, facilities, changed)
+        egress.gate.write_to(node.network_log)
         life = group.create_task(node.run(started), name="node")
         await _first(started, life)
         async with serve(
@@ -119,7 +122,7 @@ async def _first(started: asyncio.Event, life: asyncio.Task[None]) -> None:
         life.result()
 
 
-async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
+async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress) -> Facilities:
     name = settings.name
     pool = await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes)
     layers = LayerCache(pool, blobs)
@@ -143,12 +146,11 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient) -> Facilities:
         pool=pool,
         rootfs=RootfsMounts(settings.run_dir, instance=name),
         cgroups=cgroups,
-        network=NetworkManager.open(
-            name, settings.run_dir, pool=settings.network_pool, allow_private=settings.allow_private_networks, resolvers=host_nameservers()
-        ),
+        network=egress.networks,
+        egress=egress.gate,
         guest_layer=_guest_layer(settings),
         run_dir=settings.run_dir,
-        nameservers=host_nameservers(),
+        nameservers=[str(service_address(settings.network_pool))],
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from cove.types import SandboxId
+from policies.egress import EgressPolicy
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
 from sandboxd.memory.manifest import Manifest, SeenProcess
@@ -76,6 +77,13 @@ class Assembly(Protocol):
 
     async def repair(self) -> None:
         """Put back what all sandboxes stand on, should somebody have removed it. Raises: Error."""
+        ...
+
+    async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
+        """Put ``policy`` in force for a container that runs; connections that it does not allow are cut when this returns. Idempotent.
+
+        Raises: ConflictError: the container was made without a network. Error, OSError: ours.
+        """
         ...
 
     def own_layers(self, entry: Entry) -> list[Path]:

@@ -18,13 +18,14 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import ResourceExhaustedError, UnimplementedError
+from cove.exception import ResourceExhaustedError
 from cove.types import SandboxId
-from policies.egress import Mode
+from policies.egress import EgressPolicy, Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, SaveState
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
+from sandboxd.egress_gate import EgressGate
 from sandboxd.image_stack import ImageStacks, release_of
 from sandboxd.journal import Entry
 from sandboxd.layers.cache import Stopped
@@ -55,6 +56,7 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: RootfsMounts
     cgroups: Cgroups
     network: NetworkManager
+    egress: EgressGate
     guest_layer: Path
     """Read-only lower directory with ``cove-init`` and mount points."""
     run_dir: Path
@@ -155,6 +157,7 @@ class HostAssembly:
             lambda: f.runtime.delete(sandbox_id),
             lambda: asyncio.to_thread(f.rootfs.unmount_rootfs, sandbox_id),
             lambda: asyncio.to_thread(f.network.detach, sandbox_id),
+            lambda: _now(f.egress.forget, sandbox_id),
             lambda: asyncio.to_thread(f.cgroups.remove, sandbox_id),
             lambda: f.pool.remove_upper(sandbox_id),
             lambda: asyncio.to_thread(_remove_directory, self.directory(sandbox_id)),
@@ -171,6 +174,9 @@ class HostAssembly:
     async def repair(self) -> None:
         if await asyncio.to_thread(self._f.network.ensure_filter):
             log.warning("packet filter was gone, put back")
+
+    async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
+        self._f.egress.set_policy(sandbox_id, policy)
 
     def own_layers(self, entry: Entry) -> list[Path]:
         return [self.directory(entry.sandbox_id) / "layer"]  # the guest's own files are nobody's changes
@@ -212,16 +218,19 @@ class HostAssembly:
 
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f
-        held = [f.rootfs.list_(), f.network.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
+        held = [f.rootfs.list_(), f.network.list_(), f.egress.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
         directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
 
 
 def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
-    """The sandbox's network; None if it is blocked. Raises: UnimplementedError: its policy cannot be enforced, so it has none."""
-    if entry.network.mode is Mode.ALLOWLIST or entry.network.proxy:
-        raise UnimplementedError("This node cannot enforce lists and proxies.", remedy="Upgrade it.")
-    return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id)
+    """The sandbox's network; None if it is blocked."""
+    return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id, entry.network)
+
+
+async def _now(work: Callable[[SandboxId], None], sandbox_id: SandboxId) -> None:
+    """What takes no time to speak of, and belongs to this thread, as a step among those that do."""
+    work(sandbox_id)
 
 
 def _identity_layer(path: Path, entry: Entry, *, address: str | None, nameservers: Sequence[str]) -> Path:

@@ -237,6 +237,11 @@ class Journal:
     def directory(self, sandbox_id: SandboxId) -> SandboxDirectory:
         return SandboxDirectory(self._sandboxes / sandbox_id, self._key)
 
+    def policy_of(self, sandbox_id: SandboxId) -> EgressPolicy | None:
+        """The egress policy that was written down last; None of a sandbox that is not remembered."""
+        entry = self.directory(sandbox_id).load()
+        return entry.network if entry else None
+
     def list_(self) -> list[SandboxDirectory]:
         """Every sandbox remembered, in no order."""
         return [SandboxDirectory(path, self._key) for path in self._sandboxes.iterdir() if is_id(path.name, "sb")]

@@ -20,6 +20,7 @@ from sandboxd.channel.messages import Op
 from sandboxd.journal import Entry, Image, Journal, MemoryRef, Resources, SandboxDirectory, boot_id
 from sandboxd.lifecycle import State
 from sandboxd.memory.manifest import Manifest
+from sandboxd.network_log import NetworkLog
 from sandboxd.processes import SpoolSizes
 from sandboxd.runtime import Runtime
 from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
@@ -28,6 +29,9 @@ from snapshots.backends.threads import to_its_end
 log = structlog.get_logger()
 
 RECONCILE_INTERVAL_S: Final = 30.0
+FLUSH_INTERVAL_S: Final = 1.0
+"""What a daemon that is killed may forget of what sandboxes tried to reach."""
+
 REPAIR_INTERVAL_S: Final = 5.0
 """How long sandboxes may be without a packet filter after somebody flushed it; looking costs a millisecond."""
 
@@ -120,6 +124,7 @@ class Node:
             await self.reconcile()
             started.set()
             group.create_task(_repeat(self._assembly.repair, REPAIR_INTERVAL_S), name="repair")
+            group.create_task(_repeat(self.flush_network_logs, FLUSH_INTERVAL_S), name="network logs")
             await _repeat(self.reconcile, RECONCILE_INTERVAL_S)
 
     def create(self, request: CreateRequest) -> Sandbox:
@@ -229,6 +234,20 @@ class Node:
             await guest.call(Op.SYNC)
             with _writing():
                 return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox.save_state))
+
+    async def set_network(self, sandbox_id: str, policy: EgressPolicy) -> None:
+        """Let another egress policy hold for a sandbox. Raises: NotFoundError, and what ``Sandbox.set_network`` does."""
+        await self.get(sandbox_id).set_network(policy)
+
+    def network_log(self, sandbox_id: SandboxId) -> NetworkLog | None:
+        """A sandbox's egress log; None if there is no such sandbox."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        return sandbox.network_log if sandbox else None
+
+    async def flush_network_logs(self) -> None:
+        """Write down what egress logs have not yet. Raises: OSError: the disk is full; what is in memory stays."""
+        for sandbox in self:
+            sandbox.network_log.flush()
 
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""

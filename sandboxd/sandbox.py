@@ -15,14 +15,13 @@ import structlog
 
 from cove.exception import ConflictError, Error, InvalidError, NotFoundError, PermissionDeniedError
 from cove.types import EXIT_TERMINATED, MAIN_EXEC_ID, EndReason, SandboxId
+from policies.egress import EgressPolicy
 from sandboxd.api_socket import serve_plain_sandbox
-from sandboxd.assembly import TMP_PLACEHOLDER, Assembly
+from sandboxd.assembly import Assembly
 from sandboxd.channel.client import Guest
-from sandboxd.channel.fields import Writer
 from sandboxd.channel.frames import MARKER_BYTES
 from sandboxd.channel.link import Fifos
-from sandboxd.channel.messages import Op, ProcessFlag, ProcessRequest
-from sandboxd.channel.streams import GuestError
+from sandboxd.channel.messages import ProcessFlag, ProcessRequest
 from sandboxd.environment import process_environment, sandbox_environment
 from sandboxd.journal import Entry, SandboxDirectory, boot_id
 from sandboxd.lifecycle import (
@@ -42,13 +41,12 @@ from sandboxd.lifecycle import (
     TerminateAsked,
     step,
 )
-from sandboxd.memory.manifest import SeenProcess, program_of
-from sandboxd.memory.state import Private, load_state, save_state
-from sandboxd.naming import hostname
+from sandboxd.memory import passing_on
+from sandboxd.memory.manifest import SeenProcess
+from sandboxd.network_log import NetworkLog
 from sandboxd.processes import Process, ProcessTable, SpoolSizes
 from sandboxd.runtime import ContainerStatus, Runtime
 from sandboxd.spool import Spool
-from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
 
@@ -98,10 +96,15 @@ class Sandbox:
         self._guest: Guest | None = None
         self._fifos: Fifos | None = None
         self._holds = 0
+        self._network_lock = asyncio.Lock()
+        self._adopting = entry.state is State.RUNNING
+        """Another daemon made it, and its guest has not answered yet."""
         self._idle_since = time.monotonic()
         self.processes = ProcessTable(directory, outside.spool_sizes, main_ended=self._on_main_ended, activity=self.touch)
         self.notes = Spool(directory.output / NOTES_EXEC_ID, head_bytes=NOTES_BYTES, tail_bytes=NOTES_BYTES)
         """The sandbox's log: what ``verbose`` asks for."""
+        self.network_log = NetworkLog(directory.path / "network.log")
+        """What it reached and was refused."""
         self._log = log.bind(sandbox=entry.sandbox_id)
 
     # --- what others see ---------------------------------------------------------------------------------------------------------------
@@ -156,8 +159,8 @@ class Sandbox:
         return self._guest
 
     async def wait_booted(self) -> None:
-        """Return when the sandbox runs, or has ended."""
-        while self.state is State.PENDING:
+        """Return when the sandbox runs and is known to, or has ended."""
+        while self.state is State.PENDING or self._adopting:
             await self.wait_change()
 
     async def wait_remembered(self) -> None:
@@ -174,6 +177,22 @@ class Sandbox:
         while self.state is State.PENDING or (self.state is State.RUNNING and not self.entry.command):
             await self.wait_change()
         return any(process.exec_id == MAIN_EXEC_ID for process in self.processes)
+
+    async def set_network(self, policy: EgressPolicy) -> None:
+        """Let ``policy`` hold from now on, also after a restart of the daemon: it is written down before it holds.
+
+        Raises: ConflictError: the sandbox has ended, or was created without a network. Error, OSError: it may hold or not; ask again.
+        """
+        await self.guest()
+        async with self._network_lock:
+            before, self.entry.network = self.entry.network, policy
+            self._directory.save(self.entry)
+            try:
+                await self._outside.assembly.set_network(self.sandbox_id, policy)
+            except InvalidError:  # refused, so nothing changed
+                self.entry.network = before
+                self._directory.save(self.entry)
+                raise
 
     def note(self, text: str) -> None:
         """Add a line to the sandbox's log, if it was created with ``verbose``."""
@@ -196,6 +215,7 @@ class Sandbox:
             if adopt:
                 self.processes.load()
                 await self._take_over()
+                self._adopted()
             elif self.state is State.PENDING:
                 self._spawn(self._boot())
             while self.state is not State.STOPPED:
@@ -211,6 +231,7 @@ class Sandbox:
             EndReason.INTERNAL_FAILURE, EXIT_TERMINATED, "The node daemon has a bug; its log has the details."
         )
         self._record = Record(state=State.STOPPED, result=result, history=self._record.history)
+        self._adopting = False
         self.processes.lose_rest()
         self._note_change()
         await self._carry_out(Command.REPORT)
@@ -247,9 +268,16 @@ class Sandbox:
             case Command.FREE:
                 self._spawn(self._free())
             case Command.REPORT:
-                self._changed.set()
-                self._changed = asyncio.Event()
+                self._wake()
                 self._outside.changed(self)
+
+    def _adopted(self) -> None:
+        self._adopting = False
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _post(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -279,10 +307,18 @@ class Sandbox:
             self._fifos.close()
         self.notes.end()
         self.notes.close()
+        self._end_network_log()
         for process in self.processes:
             process.stdout.close()
             process.stderr.close()
         self._directory.close()
+
+    def _end_network_log(self) -> None:
+        self.network_log.end()
+        try:
+            self.network_log.flush()
+        except OSError as error:
+            self._log.error("network log not written down", error=str(error))
 
     # --- boot and adoption -------------------------------------------------------------------------------------------------------------
 
@@ -303,7 +339,7 @@ class Sandbox:
         self._fifos = made.fifos
         self.entry.guest_layer = str(made.guest_layer or "")
         self._spawn(self._watch_death())
-        private = await self._remember(made.state) if made.state else None
+        private = await passing_on.take_over(made.state, self.processes, self._directory, self.entry) if made.state else None
         self._env = sandbox_environment(
             private.env if private else made.image_env,
             self._env,
@@ -318,38 +354,16 @@ class Sandbox:
             if private is None:
                 await guest.start()
             else:
-                await self._wake(guest)
+                await passing_on.greet(guest, self.processes, self.sandbox_id)
         if self.entry.command and private is None:
             await self.processes.start(guest, self._main_request(), "main")
-
-    async def _remember(self, state: Path) -> Private:
-        """Take over what belongs to the memory that this sandbox goes on from. Raises: DataLossError, OSError."""
-        private = await in_thread(load_state, state, self._directory)
-        entry = self.entry
-        entry.guest_marker, entry.command, entry.pty, entry.workdir = private.guest_marker, private.command, private.pty, private.workdir
-        self.processes.load()
-        return private
-
-    async def _wake(self, guest: Guest) -> None:
-        """Greet a guest that was frozen as another sandbox's."""
-        self.processes.adopt(guest, await guest.reset())
-        await guest.call(Op.SET_HOSTNAME, Writer().text(hostname(self.sandbox_id)))
-        with contextlib.suppress(GuestError):  # a guest that boots does this itself; see its main
-            await guest.call(Op.REMOVE, Writer().text(TMP_PLACEHOLDER).u8(0))
 
     async def save_state(self, target: Path) -> tuple[SeenProcess, ...]:
         """Write what the daemon knows of the sandbox into ``target``, which is made; its processes stand still.
 
         Returns: what runs. Raises: ConflictError: it has ended. OSError.
         """
-        guest = await self.guest()
-        with guest.held():
-            await in_thread(save_state, self._directory, target, self.entry, self._env)
-            live = [process for process in self.processes if process.live]
-        return tuple(
-            SeenProcess(exec_id=process.exec_id, pid=process.pid, pty=process.started.pty, program=program_of(process.started.argv))
-            for process in live
-        )
+        return await passing_on.leave_behind(target, await self.guest(), self.processes, self._directory, self.entry, self._env)
 
     def _main_request(self) -> ProcessRequest:
         entry = self.entry

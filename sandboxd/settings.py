@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import ipaddress
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from cove._settings import instance_name, load_service
-from sandboxd.egress.relay.proxies import parse_url
+from sandboxd.egress.dns.nameservers import HostNameservers, parse_server
+from sandboxd.egress.dns.upstream import Server
+from sandboxd.egress.relay.proxies import Proxy, parse_url
 
 MIB: Final = 2**20
 GIB: Final = 2**30
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Nameserver = Annotated[str, msgspec.Meta(pattern=r"^[0-9.]{7,15}(:[0-9]{1,5})?$")]
 ProxyName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -113,8 +116,21 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allow_private_networks: bool = False
     """Whether sandboxes with a network may reach private address ranges. Host and metadata stay denied either way."""
 
+    network_exceptions: list[str] = msgspec.field(default_factory=list)
+    """IPv4 ranges that sandboxes' policies may allow although they are private, link-local or reserved: an organisation's mirror, say.
+    The host and other sandboxes stay denied."""
+
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
+    """Most connections of one sandbox at a time, those just closed included: the machine's table of them is finite."""
+
+    network_bytes_per_s: NotNegative = 0
+    """Bandwidth of one sandbox in each direction; 0 = no bound. What exceeds it is dropped, which TCP adapts to."""
+
     network_pool: str = "10.200.0.0/16"
     """IPv4 range whose /30s become the sandboxes' links; nothing else on the machine may use it."""
+
+    nameservers: list[Nameserver] = msgspec.field(default_factory=list)
+    """Those that the sandboxes' resolver asks, ``address`` or ``address:port``; empty: the machine's own, of its resolv.conf."""
 
     proxies: dict[ProxyName, ProxySettings] = msgspec.field(default_factory=dict)
     """Proxies that sandboxes may be created with, by name: a table ``[proxies.NAME]`` of the file for each."""
@@ -134,14 +150,31 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Lowest level that is logged."""
 
     def __post_init__(self) -> None:
+        for text in self.network_exceptions:
+            ipaddress.IPv4Network(text)
+        for text in self.nameservers:
+            parse_server(text)
         network = ipaddress.IPv4Network(self.network_pool)
-        if network.num_addresses < 4 * self.max_sandboxes:
-            raise ValueError(f"network_pool {network} has fewer than max_sandboxes = {self.max_sandboxes} links of four addresses")
+        if network.num_addresses < 4 * (self.max_sandboxes + 1):
+            raise ValueError(f"network_pool {network} has not max_sandboxes + 1 = {self.max_sandboxes + 1} times four addresses")
 
     @property
     def name(self) -> str:
         """``cove`` or ``cove-<instance>``: the prefix of everything this node makes in the kernel."""
         return instance_name(self.instance)
+
+    @property
+    def nameserver_source(self) -> Callable[[], Sequence[Server]]:
+        """``nameservers`` as the resolver wants them: asked for each question."""
+        if not self.nameservers:
+            return HostNameservers()
+        servers = [parse_server(text) for text in self.nameservers]
+        return lambda: servers
+
+    @property
+    def proxy_targets(self) -> dict[str, Proxy]:
+        """``proxies`` as the relay wants them."""
+        return {name: parse_url(proxy.url) for name, proxy in self.proxies.items()}
 
     @property
     def node_dir(self) -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from cove.wire.keepalive import keep_alive
 from router.db.ingress import EntranceRecord
 from router.ingress.connect_tokens import ConnectTokens
 from router.ingress.dialer import Dialer
 from router.ingress.http.conversation import Conversation, Surroundings
 from router.ingress.http.wire import Wire
-from router.ingress.keepalive import keep_alive
 from router.ingress.limits import ConnectionLimits
 from router.metrics import Metrics
 

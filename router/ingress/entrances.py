@@ -94,11 +94,12 @@ class Entrances:
 
     async def close_tunnel(self, sandbox_id: SandboxId, port: int) -> None:
         """Close a tunnel and break its connections off; a no-op if there is none."""
-        for entrance in await self._db.entrances.of(sandbox_id):
-            if entrance.port == port and entrance.kind is not EntranceKind.CONNECT:
-                await self._db.entrances.remove(entrance.name)
-                self._by_sandbox[sandbox_id].discard(entrance.name)
-                self._close(entrance.name)
+        async with self._opening:
+            for entrance in await self._db.entrances.of(sandbox_id):
+                if entrance.port == port and entrance.kind is not EntranceKind.CONNECT:
+                    await self._db.entrances.remove(entrance.name)
+                    self._by_sandbox[sandbox_id].discard(entrance.name)
+                    self._close(entrance.name)
 
     async def connect_entrance(self, record: SandboxRecord) -> EntranceRecord:
         """The sandbox's HTTP entrance, open. Raises: ConflictError: the sandbox has ended."""
@@ -111,6 +112,8 @@ class Entrances:
             known = self._by_name.get(entrance.name)
             if known is not None:
                 return known
+            if all(entrance.name != one.name for one in await self._db.entrances.of(entrance.sandbox_id)):
+                raise ConflictError(f"Port {entrance.port} was closed meanwhile.", remedy="Open it again.", retryable=True)
             opened = await self._listeners.open(entrance)
             if opened != entrance:
                 await self._db.entrances.bound(opened.name, plain_port=opened.plain_port, tls_port=opened.tls_port)

@@ -9,9 +9,9 @@ from typing import Final, cast
 import structlog
 
 from cove.exception import Error
+from cove.wire.keepalive import keep_alive
 from router.db.ingress import EntranceRecord
 from router.ingress.dialer import Dialer
-from router.ingress.keepalive import keep_alive
 from router.ingress.limits import ConnectionLimits
 from router.ingress.relay import join
 from router.ingress.responses import refusal

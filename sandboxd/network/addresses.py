@@ -32,7 +32,17 @@ class AddressPool:
         self._next = 0
 
     def __len__(self) -> int:
-        return self.network.num_addresses // _BLOCK
+        return self.network.num_addresses // _BLOCK - 1
+
+    @property
+    def service(self) -> IPv4Address:
+        """The node's own address in the pool: in the last block, which no sandbox gets."""
+        return self.block(len(self)).gateway
+
+    def index_of(self, address: IPv4Address) -> int | None:
+        """The number of the block that has ``address``; None if it is no sandbox's."""
+        index = (int(address) - int(self.network.network_address)) // _BLOCK
+        return index if 0 <= index < len(self) else None
 
     def block(self, index: int) -> Block:
         base = self.network.network_address + index * _BLOCK
@@ -52,13 +62,13 @@ class AddressPool:
 
 
 def parse_pool(text: str) -> AddressPool:
-    """The pool written as ``10.200.0.0/16``. Raises: InvalidError: not a private IPv4 range, or fewer than four addresses."""
+    """The pool written as ``10.200.0.0/16``. Raises: InvalidError: not a private IPv4 range, or fewer than eight addresses."""
     try:
         network = IPv4Network(text)
     except ValueError as error:
         raise InvalidError(f"network_pool is not an IPv4 range: {error}.", remedy="Write it like 10.200.0.0/16.") from error
-    if network.num_addresses < _BLOCK or not network.is_private:
-        raise InvalidError(f"network_pool {network} cannot be used.", remedy="Use a private IPv4 range of four addresses or more.")
+    if network.num_addresses < 2 * _BLOCK or not network.is_private:
+        raise InvalidError(f"network_pool {network} cannot be used.", remedy="Use a private IPv4 range of eight addresses or more.")
     return AddressPool(network)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
 
 from cove.exception import InvalidError
 from sandboxd.network.addresses import PREFIX
-from sandboxd.network.netlink import Netlink
+from sandboxd.network.netlink import Netlink, add_address, delete_address
 
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _IPV6_CONF: Final = Path("/proc/sys/net/ipv6/conf")
@@ -20,6 +21,8 @@ _LOCK_FILE: Final = Path("/run/cove-network.lock")
 """All instances of a machine share its routes, so it does not lie in any one's directory."""
 
 DEFAULT_MTU: Final = 1500
+_LOOPBACK: Final = "lo"
+_ALONE: Final = 32
 
 
 def enable_forwarding() -> None:
@@ -49,6 +52,21 @@ def disable_ipv6(link: str) -> None:
     switch = _IPV6_CONF / link / "disable_ipv6"
     if switch.exists():
         switch.write_text("1")
+
+
+def claim_service(netlink: Netlink, address: IPv4Address) -> None:
+    """Give the machine the address at which it serves sandboxes, on its loopback; the packet filter keeps others away. Idempotent."""
+    with contextlib.suppress(FileExistsError):
+        netlink.request(add_address(netlink.number_of(_LOOPBACK), address, _ALONE))
+
+
+def drop_service(netlink: Netlink, address: IPv4Address) -> None:
+    """Undo :func:`claim_service`. Idempotent."""
+    try:
+        netlink.request(delete_address(netlink.number_of(_LOOPBACK), address, _ALONE))
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
 
 
 @contextlib.contextmanager

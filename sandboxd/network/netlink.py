@@ -6,29 +6,37 @@ Builders of messages are pure; :class:`Netlink` sends them. Source: rtnetlink(7)
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple, Self
 
-_ERROR: Final = 2
-_DONE: Final = 3
+from sandboxd.network import framing
+from sandboxd.network.framing import (
+    ACK,
+    CREATE,
+    DONE,
+    DUMP,
+    ERROR,
+    EXCLUSIVE,
+    RECEIVE_BYTES,
+    attribute,
+    c_string,
+    error_of,
+    find_attributes,
+    split,
+)
+
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
 _RTM_GETLINK: Final = 18
 _RTM_SETLINK: Final = 19
 _RTM_NEWADDR: Final = 20
+_RTM_DELADDR: Final = 21
 _RTM_NEWROUTE: Final = 24
 _RTM_GETROUTE: Final = 26
 
-_REQUEST: Final = 0x1
-_ACK: Final = 0x4
 _DUMP_INTERRUPTED: Final = 0x10
-_EXCLUSIVE: Final = 0x200
-_DUMP: Final = 0x300
-_CREATE: Final = 0x400
 
 _IFF_UP: Final = 0x1
 _IFLA_IFNAME: Final = 3
@@ -48,14 +56,13 @@ _TABLE_MAIN: Final = 254
 _PROTOCOL_STATIC: Final = 4
 _SCOPE_UNIVERSE: Final = 0
 _UNICAST: Final = 1
+_LOCAL: Final = 2
+_BROADCAST: Final = 3
 _FIB_MATCH: Final = 0x2000
 
-_HEADER: Final = struct.Struct("=IHHII")
 _LINK: Final = struct.Struct("=BxHiII")
 _ADDRESS: Final = struct.Struct("=BBBBi")
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")
-_ATTRIBUTE: Final = struct.Struct("=HH")
-_RECEIVE_BYTES: Final = 1 << 18
 _DUMP_ATTEMPTS: Final = 5
 
 
@@ -92,51 +99,50 @@ class Route(NamedTuple):
 def new_veth(name: str, *, peer_name: str, peer_netns_fd: int, mtu: int) -> Message:
     """A veth pair: ``name`` here, ``peer_name`` in the other namespace. EEXIST if ``name`` is taken."""
     peer = _link_body(
-        _attribute(_IFLA_IFNAME, _text(peer_name))
-        + _attribute(_IFLA_MTU, struct.pack("=I", mtu))
-        + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_netns_fd))
+        attribute(_IFLA_IFNAME, c_string(peer_name))
+        + attribute(_IFLA_MTU, struct.pack("=I", mtu))
+        + attribute(_IFLA_NET_NS_FD, struct.pack("=I", peer_netns_fd))
     )
-    info = _attribute(_INFO_KIND, b"veth") + _attribute(_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
-    attributes = _attribute(_IFLA_IFNAME, _text(name)) + _attribute(_IFLA_MTU, struct.pack("=I", mtu)) + _attribute(_IFLA_LINKINFO, info)
-    return Message(_RTM_NEWLINK, _CREATE | _EXCLUSIVE, _link_body(attributes))
+    info = attribute(_INFO_KIND, b"veth") + attribute(_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
+    attributes = attribute(_IFLA_IFNAME, c_string(name)) + attribute(_IFLA_MTU, struct.pack("=I", mtu)) + attribute(_IFLA_LINKINFO, info)
+    return Message(_RTM_NEWLINK, CREATE | EXCLUSIVE, _link_body(attributes))
 
 
 def delete_link(name: str) -> Message:
     """Remove an interface, and its veth peer. ENODEV if there is none."""
-    return Message(_RTM_DELLINK, 0, _link_body(_attribute(_IFLA_IFNAME, _text(name))))
+    return Message(_RTM_DELLINK, 0, _link_body(attribute(_IFLA_IFNAME, c_string(name))))
 
 
 def set_alias(name: str, alias: str) -> Message:
-    return Message(_RTM_SETLINK, 0, _link_body(_attribute(_IFLA_IFNAME, _text(name)) + _attribute(_IFLA_IFALIAS, alias.encode())))
+    return Message(_RTM_SETLINK, 0, _link_body(attribute(_IFLA_IFNAME, c_string(name)) + attribute(_IFLA_IFALIAS, alias.encode())))
 
 
 def set_up(name: str) -> Message:
-    return Message(_RTM_SETLINK, 0, _link_body(_attribute(_IFLA_IFNAME, _text(name)), flags=_IFF_UP))
+    return Message(_RTM_SETLINK, 0, _link_body(attribute(_IFLA_IFNAME, c_string(name)), flags=_IFF_UP))
 
 
 def add_address(link_number: int, address: IPv4Address, prefix: int) -> Message:
     """EEXIST if the interface has it."""
-    header = _ADDRESS.pack(socket.AF_INET, prefix, 0, _SCOPE_UNIVERSE, link_number)
-    body = header + _attribute(_IFA_LOCAL, address.packed) + _attribute(_IFA_ADDRESS, address.packed)
-    return Message(_RTM_NEWADDR, _CREATE | _EXCLUSIVE, body)
+    return Message(_RTM_NEWADDR, CREATE | EXCLUSIVE, _address_body(link_number, address, prefix))
+
+
+def delete_address(link_number: int, address: IPv4Address, prefix: int) -> Message:
+    """EADDRNOTAVAIL if the interface does not have it."""
+    return Message(_RTM_DELADDR, 0, _address_body(link_number, address, prefix))
 
 
 def add_default_route(gateway: IPv4Address) -> Message:
     header = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_UNIVERSE, _UNICAST, 0)
-    return Message(_RTM_NEWROUTE, _CREATE | _EXCLUSIVE, header + _attribute(_RTA_GATEWAY, gateway.packed))
+    return Message(_RTM_NEWROUTE, CREATE | EXCLUSIVE, header + attribute(_RTA_GATEWAY, gateway.packed))
+
+
+def _address_body(link_number: int, address: IPv4Address, prefix: int) -> bytes:
+    header = _ADDRESS.pack(socket.AF_INET, prefix, 0, _SCOPE_UNIVERSE, link_number)
+    return header + attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
 
 
 def _link_body(attributes: bytes, *, flags: int = 0) -> bytes:
     return _LINK.pack(socket.AF_UNSPEC, 0, 0, flags, flags) + attributes
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded to a multiple of four bytes."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _text(value: str) -> bytes:
-    return value.encode() + b"\0"
 
 
 # --- talking to the kernel -----------------------------------------------------------------------------------------------------------
@@ -161,19 +167,17 @@ class Netlink:
     def request(self, *messages: Message) -> None:
         """Carry out ``messages`` in order. One that fails does not stop those after it. Raises: OSError: the first failure."""
         first = self._sequence + 1
-        self._socket.send(b"".join(self._packed(message, _ACK) for message in messages))
-        failures: dict[int, int] = {}
+        self._socket.send(b"".join(self._packed(message, ACK) for message in messages))
+        failures: dict[int, OSError] = {}
         answered = 0
         while answered < len(messages):
-            for kind, _, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
-                if kind == _ERROR and sequence >= first:
+            for kind, _, sequence, body in split(self._socket.recv(RECEIVE_BYTES)):
+                if kind == ERROR and sequence >= first:
                     answered += 1
-                    (code,) = struct.unpack_from("=i", body)
-                    if code:
-                        failures.setdefault(sequence, -code)
+                    if error := error_of(body):
+                        failures.setdefault(sequence, error)
         if failures:
-            code = failures[min(failures)]
-            raise OSError(code, os.strerror(code))
+            raise failures[min(failures)]
 
     def links(self) -> list[Link]:
         """Every interface of the namespace."""
@@ -181,7 +185,7 @@ class Netlink:
 
     def number_of(self, link: str) -> int:
         """The number of an interface. Raises: OSError: ENODEV."""
-        body = _link_body(_attribute(_IFLA_IFNAME, _text(link)))
+        body = _link_body(attribute(_IFLA_IFNAME, c_string(link)))
         return _parse_link(self._ask(Message(_RTM_GETLINK, 0, body))).number
 
     def routes(self) -> list[Route]:
@@ -191,7 +195,7 @@ class Netlink:
 
     def route_to(self, address: IPv4Address) -> Route | None:
         """The route that packets to ``address`` take; None if there is none."""
-        body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + _attribute(_RTA_DST, address.packed)
+        body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, _FIB_MATCH) + attribute(_RTA_DST, address.packed)
         try:
             return _parse_route(self._ask(Message(_RTM_GETROUTE, 0, body)))
         except OSError as error:
@@ -199,19 +203,29 @@ class Netlink:
                 return None
             raise
 
+    def is_local(self, address: IPv4Address) -> bool:
+        """Whether ``address`` is one of this machine's own, or a broadcast that it hears."""
+        body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
+        try:
+            return _ROUTE.unpack_from(self._ask(Message(_RTM_GETROUTE, 0, body)))[7] in (_LOCAL, _BROADCAST)
+        except OSError as error:
+            if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):  # there is no way to it
+                return False
+            raise
+
     def _ask(self, message: Message) -> bytes:
         """The body of the one answer to ``message``."""
         self._socket.send(self._packed(message, 0))
         while True:
-            for kind, _, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
+            for kind, _, sequence, body in split(self._socket.recv(RECEIVE_BYTES)):
                 if sequence == self._sequence:
-                    _raise_if_error(kind, body)
+                    _check(kind, body)
                     return body
 
     def _dump(self, message: Message) -> list[bytes]:
         """Bodies of all answers. What changes while the kernel lists it makes the list start anew."""
         for _ in range(_DUMP_ATTEMPTS):
-            self._socket.send(self._packed(message, _DUMP))
+            self._socket.send(self._packed(message, DUMP))
             bodies, whole = self._read_dump()
             if whole:
                 break
@@ -221,48 +235,27 @@ class Netlink:
         bodies: list[bytes] = []
         whole = True
         while True:
-            for kind, flags, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
+            for kind, flags, sequence, body in split(self._socket.recv(RECEIVE_BYTES)):
                 if sequence != self._sequence:
                     continue
                 whole = whole and not flags & _DUMP_INTERRUPTED
-                if kind == _DONE:
+                if kind == DONE:
                     return bodies, whole
-                _raise_if_error(kind, body)
+                _check(kind, body)
                 bodies.append(body)
 
     def _packed(self, message: Message, flags: int) -> bytes:
         self._sequence += 1
-        length = _HEADER.size + len(message.body)
-        return _HEADER.pack(length, message.kind, _REQUEST | flags | message.flags, self._sequence, 0) + message.body
+        return framing.message(message.kind, flags | message.flags, self._sequence, message.body)
 
 
-def _raise_if_error(kind: int, body: bytes) -> None:
-    if kind == _ERROR:
-        (code,) = struct.unpack_from("=i", body)
-        raise OSError(-code, os.strerror(-code))
-
-
-def _split(datagram: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(type, flags, sequence number, body) of every message."""
-    offset = 0
-    while offset + _HEADER.size <= len(datagram):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
-        yield kind, flags, sequence, datagram[offset + _HEADER.size : offset + length]
-        offset += (length + 3) & ~3
-
-
-def _attributes(body: bytes, offset: int, wanted: Sequence[int]) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    while offset + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
-        if kind in wanted:
-            found[kind] = body[offset + _ATTRIBUTE.size : offset + length]
-        offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
-    return found
+def _check(kind: int, body: bytes) -> None:
+    if kind == ERROR and (error := error_of(body)):
+        raise error
 
 
 def _parse_link(body: bytes) -> Link:
-    found = _attributes(body, _LINK.size, (_IFLA_IFNAME, _IFLA_IFALIAS, _IFLA_MTU))
+    found = find_attributes(body, _LINK.size, (_IFLA_IFNAME, _IFLA_IFALIAS, _IFLA_MTU))
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode()
     alias = found.get(_IFLA_IFALIAS, b"").rstrip(b"\0").decode(errors="replace")
     (mtu,) = struct.unpack("=I", found.get(_IFLA_MTU, bytes(4)))
@@ -270,7 +263,7 @@ def _parse_link(body: bytes) -> Link:
 
 
 def _parse_route(body: bytes) -> Route:
-    found = _attributes(body, _ROUTE.size, (_RTA_DST, _RTA_OIF))
+    found = find_attributes(body, _ROUTE.size, (_RTA_DST, _RTA_OIF))
     prefix = _ROUTE.unpack_from(body)[1]
     destination = IPv4Network((found.get(_RTA_DST, bytes(4)), prefix), strict=False)
     (link_number,) = struct.unpack("=I", found.get(_RTA_OIF, bytes(4)))

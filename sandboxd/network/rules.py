@@ -1,39 +1,74 @@
-"""The packet filter of a node as libnftables commands. Pure.
+"""The packet filter of a node as an nftables script. Pure.
 
 One table per instance. Everything a sandbox sends is judged by the interface it comes from, in this order:
 
 1. IPv6, or a source address that is not the sandbox's own: dropped.
-2. DNS to the resolvers: accepted.
-3. Anything to the host itself, by whatever name or translation: refused. Then other sandboxes, link-local addresses (cloud metadata among
-   them), multicast and reserved ranges, and private ranges unless the operator allows them: refused.
-4. The rest: accepted, and sent out under the host's address.
+2. To the host: the resolver, and what was led to the relay, are accepted; anything else, by whatever name or translation, is refused.
+3. Other sandboxes, link-local addresses (cloud metadata among them), multicast and reserved ranges, and private ranges unless the operator
+   allows them: refused. Ranges that the operator excepts skip the latter three.
+4. The sandbox's own policy, found in ``policies`` by its interface: a chain for each mode, and one of its own for a list (``lists``).
+   What it allows is accepted up to the sandbox's share of connections, and sent out under the host's address.
 
-Nothing outside may open a connection to a sandbox. Refused means answered at once (TCP reset, ICMP for the rest), so that programs inside
-fail fast. Each kind of denial has a counter.
+Answers are judged in the same way (``returns``), by where they come from: a policy that is tightened ends connections in both directions at
+the moment it holds, whatever the kernel knows of them.
+
+TCP of sandboxes whose connections have names (``relays``) is led to the relay before that. Nothing outside may open a connection to a
+sandbox. Refused means answered at once (TCP reset, ICMP for the rest), so that programs inside fail fast. Each kind of denial has a
+counter; denials and new connections are told to the daemon (``packet_log``) under a prefix of verdict and rule, so many a second for each
+sandbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from sandboxd.network.nftables import Command
+from policies.egress.ranges import Operator, Rule
 
-FAMILY: Final = "inet"
-_SANDBOXES: Final = "sandboxes"
-_RESOLVERS: Final = "resolvers"
+SANDBOXES: Final = "sandboxes"
+PINS: Final = "pins"
+POLICIES: Final = "policies"
+RETURNS: Final = "returns"
+RELAYS: Final = "relays"
 
-LINK_LOCAL: Final = ("169.254.0.0/16",)
-RESERVED: Final = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4")
-"""Source: IANA special-purpose address registry; 240.0.0.0/4 includes limited broadcast."""
-PRIVATE: Final = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15")
-"""RFC 1918, and what else is not routed on the internet but inside organisations (carrier NAT: some clouds keep metadata there)."""
+ALLOWED: Final = "allowed"
+DENIED: Final = "denied"
 
-DENIALS: Final = ("ipv6", "spoofed", "host", "sandbox", "link_local", "reserved", "private", "inbound")
-"""Counters of denied packets, named ``denied_<kind>``."""
+DENIALS: Final = (
+    *(Rule.IPV6, Rule.SPOOFED, Rule.HOST, Rule.SANDBOX, Rule.LINK_LOCAL, Rule.RESERVED, Rule.PRIVATE),
+    *(Rule.CONNECTIONS, Rule.BLOCKED, Rule.NOT_LISTED, Rule.PROXIED),
+)
+"""Rules whose denials are counted, as ``denied_<rule>``; ``inbound`` is counted, too."""
+INBOUND: Final = "inbound"
+
+TOLD_PER_S: Final = 50
+TOLD_BURST: Final = 500
+"""What the packet log tells of one sandbox. A program that tries ports has said all there is to say by then."""
+TOLD_BYTES: Final = 64
+"""Of each packet: the headers."""
+MAX_SANDBOXES: Final = 16_384
+MIN_BURST_BYTES: Final = 1 << 18
+"""Of bandwidth: veth hands over packets of 64 KiB."""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """Where the node serves its sandboxes: on an address of its own that nobody else reaches."""
+
+    address: IPv4Address
+    dns_port: int
+    """Where the resolver listens. Sandboxes ask port 53, which somebody else on the machine may have."""
+    relay_port: int
+
+
+class Caps(msgspec.Struct, frozen=True, kw_only=True):
+    """What one sandbox may use of the network."""
+
+    connections: int = 2048
+    bandwidth_bytes_per_s: int = 0
+    """In each direction, with what a second has at once; 0: no bound."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,181 +77,198 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     table: str
     links: str
     """Prefix of the host's interfaces to sandboxes."""
-    pool: IPv4Network
-    resolvers: Sequence[IPv4Address]
-    allow_private: bool
+    operator: Operator
+    service: Service | None = None
+    log_group: int = 0
+    """Netfilter's log group that the daemon listens to; 0: nobody listens."""
+    caps: Caps = Caps()
 
 
-def build(spec: Filter, sandboxes: Sequence[tuple[str, IPv4Address]]) -> list[Command]:
-    """Commands that replace the node's table in one transaction. ``sandboxes``: (interface, address) of those that exist."""
-    table = {"table": {"family": FAMILY, "name": spec.table}}
-    return [
-        {"add": table},
-        {"delete": table},
-        {"add": table},
-        *({"add": {"counter": _named(spec, f"denied_{kind}")}} for kind in DENIALS),
-        {"add": {"set": {**_named(spec, _SANDBOXES), "type": ["ifname", "ipv4_addr"]}}},
-        {"add": {"set": {**_named(spec, _RESOLVERS), "type": "ipv4_addr"}}},
-        *_elements(spec, _RESOLVERS, [str(address) for address in spec.resolvers]),
-        *_elements(spec, _SANDBOXES, [_pair(link, address) for link, address in sandboxes]),
-        *_chains(spec),
-        *_refusal(spec),
-        *_judgement(spec),
-        *_entries(spec),
-    ]
+def build(spec: Filter) -> str:
+    """The script that replaces the node's table, without any sandbox; what follows it may be appended."""
+    return f"{delete(spec.table)}\ntable inet {spec.table} {{\n{_sets()}\n{_to_host(spec)}\n{_outward(spec)}\n{_ends(spec)}\n}}\n"
 
 
-def delete(table: str) -> list[Command]:
+def delete(table: str) -> str:
     """Remove a node's table if there is one."""
-    named = {"table": {"family": FAMILY, "name": table}}
-    return [{"add": named}, {"delete": named}]
+    return f"table inet {table}\ndelete table inet {table}"
 
 
-def admit(table: str, link: str, address: IPv4Address) -> list[Command]:
-    """Let packets from ``link`` in, provided they come from ``address``."""
-    return [{"add": _element(table, _SANDBOXES, [_pair(link, address)])}]
+def allow_chain(rule: Rule) -> str:
+    """The chain that accepts a packet by ``rule``."""
+    return f"allow_{rule}"
 
 
-def expel(table: str, link: str, address: IPv4Address) -> list[Command]:
-    """Undo :func:`admit`; fine if it was not done (added first, as deleting what is not there fails)."""
-    element = _element(table, _SANDBOXES, [_pair(link, address)])
-    return [{"add": element}, {"delete": element}]
+def deny_chain(rule: Rule) -> str:
+    """The chain that refuses a packet by ``rule``."""
+    return f"deny_{rule}"
 
 
-def list_counters(table: str) -> list[Command]:
-    return [{"list": {"counters": {"family": FAMILY, "table": table}}}]
+SERVED: Final = "allow_served"
+RELAY_ALL: Final = "relay_all"
+RELAY_PINNED: Final = "relay_pinned"
+STRAIGHT: Final = "straight"
+BACK: Final = "back"
+NOT_BACK: Final = "not_back"
+BACK_FROM_PINNED: Final = "back_from_pinned"
+PINNED_OR_DENIED: Final = "pinned_or_denied"
+PROXIED_OR_DENIED: Final = "proxied_or_denied"
 
 
-def parse_counters(table: str, answer: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Kind of denial to packets denied, from the answer to :func:`list_counters`."""
-    counters = (entry["counter"] for entry in answer if "counter" in entry)
-    return {
-        str(counter["name"]).removeprefix("denied_"): int(counter["packets"])
-        for counter in counters
-        if counter["table"] == table and counter["family"] == FAMILY
-    }
+def _sets() -> str:
+    counters = "\n".join(f"  counter denied_{rule} {{ }}" for rule in (*DENIALS, INBOUND))
+    return f"""{counters}
+  set {SANDBOXES} {{ type ifname . ipv4_addr; }}
+  set {PINS} {{ type ifname . ipv4_addr; flags timeout; }}
+  map {POLICIES} {{ type ifname : verdict; }}
+  map {RETURNS} {{ type ifname : verdict; }}
+  map {RELAYS} {{ type ifname : verdict; }}
+  set connections {{ type ifname; size {MAX_SANDBOXES}; flags dynamic; }}
+  set told {{ type ifname; size {MAX_SANDBOXES}; flags dynamic,timeout; timeout 1m; }}
+  set sent {{ type ifname; size {MAX_SANDBOXES}; flags dynamic,timeout; timeout 1m; }}
+  set received {{ type ifname; size {MAX_SANDBOXES}; flags dynamic,timeout; timeout 1m; }}"""
 
 
-# --- chains and rules ----------------------------------------------------------------------------------------------------------------
+def _to_host(spec: Filter) -> str:
+    """From sandboxes to this machine, and what of it becomes the relay's before anything else looks at it."""
+    ours, service = f'"{spec.links}*"', spec.service
+    served = guarded = resolved = led = ""
+    if service:
+        guarded = f'    ip daddr {service.address} iifname != "lo" drop\n'
+        asked = f"ip daddr {service.address} meta l4proto {{ tcp, udp }} th dport"
+        served = f"""    {asked} {service.dns_port} ct status dnat goto {SERVED}
+    ip daddr {service.address} tcp dport {service.relay_port} ct status dnat goto {SERVED}
+"""
+        resolved = f"    iifname {ours} {asked} 53 dnat ip to {service.address}:{service.dns_port}\n"
+        led = f"    meta l4proto tcp dnat ip to {service.address}:{service.relay_port}\n"
+    special = [network for _, networks in spec.operator.denied_ranges() for network in networks]
+    excepted = f" ip daddr != {_any(spec.operator.exceptions)}" if spec.operator.exceptions else ""
+    return f"""  chain input {{ type filter hook input priority filter; policy accept;
+    iifname {ours} goto to_host
+{guarded}  }}
+  chain to_host {{
+    jump judge
+{served}    goto {deny_chain(Rule.HOST)}
+  }}
+  chain prerouting {{ type nat hook prerouting priority dstnat; policy accept;
+{resolved}    iifname {ours} meta l4proto tcp goto relayed
+  }}
+  chain relayed {{
+    fib daddr type local return
+    ip daddr {spec.operator.pool} return
+   {excepted} ip daddr {_any(special)} return
+    iifname vmap @{RELAYS}
+  }}
+  chain {RELAY_ALL} {{
+{led}  }}
+  chain {RELAY_PINNED} {{
+    iifname . ip daddr @{PINS} goto {RELAY_ALL}
+  }}
+  chain {STRAIGHT} {{
+    accept
+  }}"""
 
 
-def _chains(spec: Filter) -> list[Command]:
-    hooks: list[tuple[str, str, str, int]] = [
-        ("input", "filter", "input", 0),
-        ("forward", "filter", "forward", 0),
-        ("postrouting", "nat", "postrouting", 100),
-    ]
-    based = [
-        {"add": {"chain": {**_named(spec, name), "type": kind, "hook": hook, "prio": priority, "policy": "accept"}}}
-        for name, kind, hook, priority in hooks
-    ]
-    return [*based, *({"add": {"chain": _named(spec, name)}} for name in ("to_host", "outward", "inward", "judge", "refuse"))]
+def _outward(spec: Filter) -> str:
+    """From sandboxes to everybody else, and back."""
+    ours, pool, operator = f'"{spec.links}*"', spec.operator.pool, spec.operator
+    rate, burst = spec.caps.bandwidth_bytes_per_s, max(MIN_BURST_BYTES, spec.caps.bandwidth_bytes_per_s // 10)
+    over = f"limit rate over {rate} bytes/second burst {burst} bytes"
+    sent = f"    update @sent {{ iifname {over} }} drop\n" if rate else ""
+    received = f"    update @received {{ oifname {over} }} drop\n" if rate else ""
+    excepted = f"    ip daddr {_any(operator.exceptions)} goto by_policy\n" if operator.exceptions else ""
+    ranges = operator.denied_ranges()[1:]
+    denied = "".join(f"    ip daddr {_any(networks)} goto {deny_chain(rule)}\n" for rule, networks in ranges)
+    return f"""  chain judge {{
+    meta nfproto ipv6 goto {deny_chain(Rule.IPV6)}
+    iifname . ip saddr != @{SANDBOXES} goto {deny_chain(Rule.SPOOFED)}
+{sent}  }}
+  chain forward {{ type filter hook forward priority filter; policy accept;
+    iifname {ours} goto outward
+    oifname {ours} goto inward
+  }}
+  chain outward {{
+    jump judge
+    # A port of the host that is handed on to a container or another machine is still the host's.
+    ct status dnat goto {deny_chain(Rule.HOST)}
+    oifname {ours} goto {deny_chain(Rule.SANDBOX)}
+    ip daddr {pool} goto {deny_chain(Rule.SANDBOX)}
+{excepted}{denied}    goto by_policy
+  }}
+  chain by_policy {{
+    iifname vmap @{POLICIES}
+    goto {deny_chain(Rule.BLOCKED)}
+  }}
+  chain {PINNED_OR_DENIED} {{
+    meta l4proto != tcp iifname . ip daddr @{PINS} goto {allow_chain(Rule.DOMAIN)}
+    goto {deny_chain(Rule.NOT_LISTED)}
+  }}
+  chain {PROXIED_OR_DENIED} {{
+    meta l4proto tcp goto {deny_chain(Rule.NOT_LISTED)}
+    goto {deny_chain(Rule.PROXIED)}
+  }}
+  chain inward {{
+{received}    ct state related accept
+    ct state established oifname vmap @{RETURNS}
+    goto {NOT_BACK}
+  }}
+  chain {BACK} {{
+    accept
+  }}
+  chain {BACK_FROM_PINNED} {{
+    oifname . ip saddr @{PINS} accept
+    goto {NOT_BACK}
+  }}
+  chain {NOT_BACK} {{
+    counter name "denied_{INBOUND}" drop
+  }}
+  chain output {{ type filter hook output priority filter; policy accept;
+    oifname {ours} goto answers
+  }}
+  chain answers {{
+{received}  }}
+  chain postrouting {{ type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {pool} oifname != {ours} masquerade
+  }}"""
 
 
-def _entries(spec: Filter) -> list[Command]:
-    """From the kernel's hooks into our chains, for our own interfaces alone: the machine's other traffic is none of our business."""
-    ours = f"{spec.links}*"
-    into, out = _match(_meta("iifname"), ours), _match(_meta("oifname"), ours)
-    away = [_match(_payload("ip", "saddr"), _prefix(str(spec.pool))), _match(_meta("oifname"), ours, "!=")]
-    return [
-        _rule(spec, "input", into, _goto("to_host")),
-        _rule(spec, "to_host", {"jump": {"target": "judge"}}),
-        _rule(spec, "to_host", _counter("host"), _goto("refuse")),
-        _rule(spec, "forward", into, _goto("outward")),
-        _rule(spec, "forward", out, _goto("inward")),
-        _rule(spec, "inward", _match({"ct": {"key": "state"}}, ["established", "related"], "in"), {"accept": None}),
-        _rule(spec, "inward", _counter("inbound"), {"drop": None}),
-        *_outward(spec, out),
-        _rule(spec, "postrouting", *away, {"masquerade": None}),
-    ]
+def _ends(spec: Filter) -> str:
+    """Where every packet of a sandbox comes to: accepted or refused, told to the daemon."""
+    told = [_allow(spec, allow_chain(rule), _tell(spec, ALLOWED, rule)) for rule in (Rule.OPEN, Rule.CIDR, Rule.DOMAIN)]
+    allowed = "\n".join([*told, _allow(spec, SERVED)])  # resolver and relay tell of these themselves
+    denied = "\n".join(_deny(spec, rule) for rule in DENIALS)
+    return f"""{allowed}
+{denied}
+  chain refuse {{
+    meta l4proto tcp reject with tcp reset
+    # The one ICMP error that gVisor hands to a UDP socket.
+    meta l4proto udp reject with icmpx port-unreachable
+    reject with icmpx admin-prohibited
+  }}"""
 
 
-def _judgement(spec: Filter) -> list[Command]:
-    """What holds towards the host and towards everybody else; ends in ``accept``, ``drop`` or a return."""
-    own = {"concat": [_meta("iifname"), _payload("ip", "saddr")]}
-    resolver = _match(_payload("ip", "daddr"), f"@{_RESOLVERS}")
-    dns = [_match(_meta("l4proto"), {"set": ["tcp", "udp"]}), _match(_payload("th", "dport"), 53)]
-    return [
-        _rule(spec, "judge", _match(_meta("nfproto"), "ipv6"), _counter("ipv6"), {"drop": None}),
-        _rule(spec, "judge", _match(own, f"@{_SANDBOXES}", "!="), _counter("spoofed"), {"drop": None}),
-        _rule(spec, "judge", resolver, *dns, {"accept": None}),
-    ]
+def _allow(spec: Filter, chain: str, tell: str = "") -> str:
+    return f"""  chain {chain} {{
+    ct state established,related accept
+    add @connections {{ iifname ct count over {spec.caps.connections} }} goto {deny_chain(Rule.CONNECTIONS)}
+{tell}    accept
+  }}"""
 
 
-def _outward(spec: Filter, to_sandbox: Command) -> list[Command]:
-    destination = _payload("ip", "daddr")
-    denied: list[tuple[str, Command]] = [
-        # A port of the host that is handed on to a container or another machine is still the host's.
-        ("host", _match({"ct": {"key": "status"}}, "dnat", "in")),
-        ("sandbox", to_sandbox),
-        ("sandbox", _match(destination, _prefix(str(spec.pool)))),
-        ("link_local", _match(destination, _any_of(LINK_LOCAL))),
-        ("reserved", _match(destination, _any_of(RESERVED))),
-    ]
-    if not spec.allow_private:
-        denied.append(("private", _match(destination, _any_of(PRIVATE))))
-    return [
-        _rule(spec, "outward", {"jump": {"target": "judge"}}),
-        *(_rule(spec, "outward", match, _counter(kind), _goto("refuse")) for kind, match in denied),
-    ]
+def _deny(spec: Filter, rule: Rule) -> str:
+    end = "drop" if rule in (Rule.IPV6, Rule.SPOOFED) else "goto refuse"
+    return f"""  chain {deny_chain(rule)} {{
+    counter name "denied_{rule}"
+{_tell(spec, DENIED, rule)}    {end}
+  }}"""
 
 
-def _refusal(spec: Filter) -> list[Command]:
-    return [
-        _rule(spec, "refuse", _match(_meta("l4proto"), "tcp"), {"reject": {"type": "tcp reset"}}),
-        # The one ICMP error that gVisor hands to a UDP socket.
-        _rule(spec, "refuse", _match(_meta("l4proto"), "udp"), {"reject": {"type": "icmpx", "expr": "port-unreachable"}}),
-        _rule(spec, "refuse", {"reject": {"type": "icmpx", "expr": "admin-prohibited"}}),
-    ]
+def _tell(spec: Filter, verdict: str, rule: Rule) -> str:
+    if not spec.log_group:
+        return ""
+    log = f'log prefix "{verdict} {rule}" group {spec.log_group} snaplen {TOLD_BYTES}'
+    return f"    update @told {{ iifname limit rate {TOLD_PER_S}/second burst {TOLD_BURST} packets }} {log}\n"
 
 
-# --- the pieces of libnftables-json(5) -----------------------------------------------------------------------------------------------
-
-
-def _named(spec: Filter, name: str) -> dict[str, Any]:
-    return {"family": FAMILY, "table": spec.table, "name": name}
-
-
-def _rule(spec: Filter, chain: str, *statements: Command) -> Command:
-    return {"add": {"rule": {"family": FAMILY, "table": spec.table, "chain": chain, "expr": list(statements)}}}
-
-
-def _element(table: str, name: str, elements: Sequence[Any]) -> Command:
-    return {"element": {"family": FAMILY, "table": table, "name": name, "elem": list(elements)}}
-
-
-def _elements(spec: Filter, name: str, elements: Sequence[Any]) -> list[Command]:
-    return [{"add": _element(spec.table, name, elements)}] if elements else []
-
-
-def _pair(link: str, address: IPv4Address) -> Command:
-    return {"concat": [link, str(address)]}
-
-
-def _match(left: Command, right: Any, operator: str = "==") -> Command:
-    return {"match": {"op": operator, "left": left, "right": right}}
-
-
-def _meta(key: str) -> Command:
-    return {"meta": {"key": key}}
-
-
-def _payload(protocol: str, field: str) -> Command:
-    return {"payload": {"protocol": protocol, "field": field}}
-
-
-def _prefix(network: str) -> Command:
-    address, _, length = network.partition("/")
-    return {"prefix": {"addr": address, "len": int(length)}}
-
-
-def _any_of(networks: Sequence[str]) -> Command:
-    return {"set": [_prefix(network) for network in networks]}
-
-
-def _counter(kind: str) -> Command:
-    return {"counter": f"denied_{kind}"}
-
-
-def _goto(chain: str) -> Command:
-    return {"goto": {"target": chain}}
+def _any(items: Iterable[IPv4Network | IPv4Address]) -> str:
+    return "{ " + ", ".join(map(str, items)) + " }"

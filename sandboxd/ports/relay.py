@@ -11,6 +11,7 @@ from typing import cast
 from cove.exception import InvalidError
 from cove.types import SandboxId
 from cove.wire import http_errors, ports
+from cove.wire.keepalive import keep_alive
 from sandboxd.channel.connections import Connection
 
 
@@ -42,6 +43,7 @@ class Relay(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        keep_alive(self._transport)
         self._silence = asyncio.get_running_loop().call_later(self._head_s, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:

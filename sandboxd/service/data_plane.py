@@ -18,6 +18,7 @@ from sandboxd.service.auth import Gate
 from sandboxd.service.convert import check_pty, process_request, process_status, wait_s
 from sandboxd.service.edge import Context, authorization, streaming, unary
 from sandboxd.service.file_plane import FilePlane
+from sandboxd.service.network_plane import NetworkPlane
 from sandboxd.spool import CHUNK_BYTES, Spool
 
 OnProcess = (
@@ -33,7 +34,7 @@ MAX_WAIT_S: Final = 60.0
 MAX_INPUT_BYTES: Final = 1024 * 1024
 
 
-class DataPlaneService(FilePlane, data_pb2_grpc.DataPlaneServicer):
+class DataPlaneService(FilePlane, NetworkPlane, data_pb2_grpc.DataPlaneServicer):
     """cove.v1.DataPlane."""
 
     def __init__(self, node: Node, gate: Gate) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cove.wire import common_pb2, node_pb2, node_pb2_grpc
+from cove.wire import common_pb2, network_pb2, node_pb2, node_pb2_grpc
+from policies.egress import policy_from_wire, policy_to_wire
 from sandboxd.image_stack import ImageStacks
 from sandboxd.memory import MemoryCache
 from sandboxd.node import Node
@@ -36,6 +37,15 @@ class NodeService(LayerApi, MemoryApi, node_pb2_grpc.NodeServicer):
     async def Status(self, request: node_pb2.NodeStatusRequest, context: Context) -> common_pb2.SandboxStatus:
         self._gate.router(authorization(context))
         return sandbox_status(self._node.get(request.sandbox_id))
+
+    @unary
+    async def NetworkUpdate(
+        self, request: network_pb2.SandboxNetworkUpdateRequest, context: Context
+    ) -> network_pb2.SandboxNetworkUpdateResponse:
+        self._gate.router(authorization(context))
+        policy = policy_from_wire(request.policy)
+        await self._node.set_network(request.sandbox_id, policy)
+        return network_pb2.SandboxNetworkUpdateResponse(policy=policy_to_wire(policy))
 
     @unary
     async def List(self, request: node_pb2.NodeListSandboxesRequest, context: Context) -> node_pb2.NodeListSandboxesResponse:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cove.exception import NotFoundError, UnimplementedError
 from cove.types import SandboxId
+from policies.egress import EgressPolicy
 from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, SaveState
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
@@ -69,6 +70,9 @@ class SimAssembly:
 
     async def repair(self) -> None:
         """Simulated sandboxes stand on nothing."""
+
+    async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
+        """There is no network."""
 
     def own_layers(self, entry: Entry) -> list[Path]:
         return []

@@ -1,11 +1,21 @@
-"""What a caller asks for of the network, in the wire's form. Pure; the server checks every entry."""
+"""What a caller asks for of the network, in the wire's form, and what he is told of it. Pure; the server checks every entry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from cove.exception import InvalidError
+from cove.types import NetworkRecord, NetworkSummary
+from cove.wire import network_pb2
 from cove.wire.network_pb2 import NetworkMode, NetworkPolicy
+
+_MODES: Final = {
+    NetworkMode.NETWORK_MODE_OPEN: "open",
+    NetworkMode.NETWORK_MODE_BLOCKED: "blocked",
+    NetworkMode.NETWORK_MODE_ALLOWLIST: "allowlist",
+    NetworkMode.NETWORK_MODE_RECORD: "record",
+}
 
 
 def policy(
@@ -35,3 +45,33 @@ def policy(
     else:
         mode = NetworkMode.NETWORK_MODE_ALLOWLIST if listed else NetworkMode.NETWORK_MODE_OPEN
     return NetworkPolicy(mode=mode, cidrs=cidr_allowlist, domains=domain_allowlist, proxy=proxy)
+
+
+def record(message: network_pb2.NetworkRecord) -> NetworkRecord:
+    """A record of the log as callers see it."""
+    return NetworkRecord(
+        event="egress_allowed" if message.verdict == network_pb2.NETWORK_VERDICT_ALLOWED else "egress_denied",
+        protocol=message.protocol,
+        address=message.address,
+        port=message.port,
+        name=message.name,
+        rule=message.rule,
+        remedy=message.remedy,
+        count=message.count,
+        first_at=message.first_at,
+        last_at=message.last_at,
+    )
+
+
+def summary(message: network_pb2.NetworkSummary) -> NetworkSummary:
+    """What is in force and was used, as callers see it."""
+    return NetworkSummary(
+        mode=_MODES.get(message.policy.mode, str(message.policy.mode)),
+        cidr_allowlist=list(message.policy.cidrs),
+        domain_allowlist=list(message.policy.domains),
+        proxy=message.policy.proxy,
+        used_cidrs=list(message.cidrs),
+        used_domains=list(message.domains),
+        allowed=message.allowed,
+        denied=message.denied,
+    )

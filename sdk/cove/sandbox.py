@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cove._async.app import _App
 from cove._async.client import _Client
 from cove._async.image import _Image
+from cove._async.proxy import _Proxy
 from cove._async.sandbox import _Sandbox
 from cove._async.secret import _Secret
 from cove._async.snapshot import _SandboxSnapshot
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from cove.file_io import FileIO
     from cove.image import Image
     from cove.io_streams import StreamReader, StreamWriter
+    from cove.proxy import Proxy
     from cove.secret import Secret
     from cove.snapshot import SandboxSnapshot
     from cove.tunnel import SandboxConnectCredentials, Tunnel
-    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, TerminalLink
+    from cove.types import FileChange, FileStat, FileWatchEvent, FileWatchEventType, NetworkRecord, NetworkSummary, TerminalLink
 
     class _Sandbox_exec(Protocol):
         """Start a process. Returns when it runs; no shell is involved.
@@ -196,12 +198,14 @@ class Sandbox(Face):
         memory: int | tuple[int, int] | None = None,
         block_network: bool = False,
         cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
         volumes: Mapping[Path, object] = MappingProxyType({}),
         pty: bool = False,
         encrypted_ports: Sequence[int] = (),
         h2_ports: Sequence[int] = (),
         unencrypted_ports: Sequence[int] = (),
-        proxy: object = None,
+        proxy: Proxy | None = None,
         verbose: bool = False,
         experimental_options: Mapping[str, bool] | None = None,
         _experimental_enable_snapshot: bool = False,
@@ -226,6 +230,10 @@ class Sandbox(Face):
             cpu: cores to reserve, or (reserved, most).
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
             block_network: no network but loopback.
+            cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
+            domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
+            record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
+            proxy: all TCP connections leave through it, and nothing but TCP leaves. The lists above hold before that.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -259,12 +267,14 @@ class Sandbox(Face):
                 memory=memory,
                 block_network=block_network,
                 cidr_allowlist=cidr_allowlist,
+                domain_allowlist=domain_allowlist,
+                record_network=record_network,
                 volumes=volumes,
                 pty=pty,
                 encrypted_ports=encrypted_ports,
                 h2_ports=h2_ports,
                 unencrypted_ports=unencrypted_ports,
-                proxy=proxy,
+                proxy=unwrap(proxy, _Proxy),
                 verbose=verbose,
                 experimental_options=experimental_options,
                 _experimental_enable_snapshot=_experimental_enable_snapshot,
@@ -581,6 +591,45 @@ class Sandbox(Face):
             FilesystemExecutionError: the sandbox sent something that does not belong into the directory; what came before it stays.
         """
         await self._impl.download(remote, local)
+
+    @method
+    async def update_network(
+        self,
+        *,
+        block_network: bool = False,
+        cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
+        proxy: Proxy | None = None,
+    ) -> None:
+        """Replace what the running sandbox may reach; without arguments that is everything that any sandbox may.
+
+        When it returns the new policy holds, and connections that it does not allow are cut. The arguments are those of :meth:`create`.
+
+        Raises:
+            InvalidError: an entry is malformed, or the arguments contradict each other.
+            ConflictError: the sandbox has ended, or was created with ``block_network``.
+        """
+        await self._impl.update_network(
+            block_network=block_network,
+            cidr_allowlist=cidr_allowlist,
+            domain_allowlist=domain_allowlist,
+            record_network=record_network,
+            proxy=unwrap(proxy, _Proxy),
+        )
+
+    @iteration
+    def network_log(self, *, follow: bool = False) -> Iteration[NetworkRecord]:
+        """What the sandbox has reached and was refused, the latest change last; also after its end, as long as its output is kept.
+
+        Args:    follow: go on until the sandbox ends. A record whose count has grown comes again.
+        """
+        return Iteration(self._impl.network_log(follow=follow), wrapped=False)
+
+    @method
+    async def network_summary(self) -> NetworkSummary:
+        """The policy in force, and the smallest lists that permit what the sandbox has reached so far."""
+        return await self._impl.network_summary()
 
     @method
     async def tunnels(self, timeout: int = 50) -> dict[int, Tunnel]:

@@ -202,6 +202,55 @@ class FileWatchEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkRecord:
+    """Attempts of a sandbox to reach something: all of one kind, that is with the same values but for count and times.
+
+    Attributes:
+        event: ``egress_allowed`` or ``egress_denied``.
+        protocol: ``tcp``, ``udp``, ``icmp``, ``dns`` (a name that was asked for), or a number.
+        address: empty where a name was refused before there was one.
+        port: 0 where the protocol has none.
+        name: for which the sandbox was given the address, or that the connection named; empty where none is known.
+        rule: what decided, such as ``cidr``, ``domain``, ``not_listed``, ``private``; see docs/networking.md.
+        remedy: of a denied one: the policy line that would allow it, or who can.
+        count: how often; a sandbox that tries very much in a short time is not counted to the last.
+        first_at, last_at: Unix seconds.
+    """
+
+    event: str
+    protocol: str
+    address: str
+    port: int
+    name: str
+    rule: str
+    remedy: str
+    count: int
+    first_at: float
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSummary:
+    """What a sandbox may reach, and has reached.
+
+    Attributes:
+        mode: ``open``, ``blocked``, ``allowlist`` or ``record``.
+        cidr_allowlist, domain_allowlist, proxy: of the policy in force.
+        used_cidrs, used_domains: the smallest lists that permit what it reached so far.
+        allowed, denied: how many attempts there were.
+    """
+
+    mode: str
+    cidr_allowlist: list[str]
+    domain_allowlist: list[str]
+    proxy: str
+    used_cidrs: list[str]
+    used_domains: list[str]
+    allowed: int
+    denied: int
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalLink:
     """Opens a terminal in a web browser, once.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from cove.wire import common_pb2, data_pb2, network_pb2
 from sandboxd.settings import NodeSettings
 from tests.support.leaks import assert_holds, assert_nothing, descriptors, gofer_pid, sentry_pid
 from tests.support.live_cove import LiveCove
+from tests.support.neighbour import echoing, neighbour
 from tests.support.raw_client import RUNNING, RawClient, RawSandbox
 from tests.support.runsc_hold import RunscHold
 
@@ -304,3 +307,49 @@ def test_daemon_restarted_while_the_router_is_away(live: LiveCove, client: RawCl
         assert sandbox.output(exec_id) == b"still trusted"
         live.start("router")
         live.wait_ready()
+
+
+# --- the network -------------------------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)
+for line in sys.stdin:
+    connection.sendall(line.encode())
+    print(connection.recv(100).decode(), end="", flush=True)
+"""
+REFUSED = "import socket, sys; sys.exit(socket.socket().connect_ex((sys.argv[1], int(sys.argv[2]))))"
+
+
+def refusals(sandbox: RawSandbox) -> list[int]:
+    """How often each kind of refusal is in the sandbox's log."""
+    request = network_pb2.NetworkLogRequest(sandbox_id=sandbox.sandbox_id)
+    records = [record for chunk in sandbox.data.stream("NetworkLog", request) for record in chunk.records]
+    return [record.count for record in records if record.verdict == network_pb2.NETWORK_VERDICT_DENIED]
+
+
+def refused(sandbox: RawSandbox, wanted: list[int]) -> None:
+    """Pass once the log has these counts: records come some milliseconds after refusals."""
+    deadline = time.monotonic() + 10
+    while refusals(sandbox) != wanted:
+        assert time.monotonic() < deadline, refusals(sandbox)
+        time.sleep(0.02)
+
+
+def test_a_policy_its_connections_and_its_log_outlive_the_daemon(live: LiveCove, client: RawClient, tmp_path: Path) -> None:
+    with neighbour(tmp_path) as there, echoing(there) as port:
+        policy = network_pb2.NetworkPolicy(mode=network_pb2.NETWORK_MODE_ALLOWLIST, cidrs=[there.address])
+        sandbox = client.ready(network=policy)
+        with ending(sandbox):
+            held = sandbox.start("python3", "-c", HOLD, there.address, str(port))
+            offset = sandbox.write(held, 0, b"one\n")
+            assert sandbox.first_output(held) == b"one\n"
+            assert sandbox.run("python3", "-c", REFUSED, there.other, str(port)).exit_code == errno.ECONNREFUSED
+            refused(sandbox, [1])
+            time.sleep(1.5)  # the log is written down every second
+            restart(live, "sandboxd")
+            sandbox.write(held, offset, b"two\n", eof=True)
+            assert sandbox.wait(held).exit_code == 0
+            assert sandbox.output(held) == b"one\ntwo\n"
+            assert sandbox.run("python3", "-c", REFUSED, there.other, str(port)).exit_code == errno.ECONNREFUSED
+            refused(sandbox, [2])

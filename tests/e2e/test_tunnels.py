@@ -98,3 +98,36 @@ def test_an_open_connection_keeps_an_idle_sandbox(sandboxes: Sandboxes) -> None:
         assert sandbox.poll() is None
     with pytest.raises(SandboxTimeoutError):
         sandbox.wait()
+
+
+H2_SERVER = r"""
+import socketserver
+
+def frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        assert self.rfile.read(24) == b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        self.wfile.write(frame(4, 0, 0))
+        while head := self.rfile.read(9):
+            self.rfile.read(int.from_bytes(head[:3], "big"))
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+            if kind == 4 and not flags & 1:
+                self.wfile.write(frame(4, 1, 0))
+            if kind == 1:
+                self.wfile.write(frame(1, 4, stream, b"\x88") + frame(0, 1, stream, b"hello over h2"))
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+
+Server(("127.0.0.1", 4359), Handler).serve_forever()
+"""
+
+
+def test_curl_speaks_http_2_to_an_h2_port(sandboxes: Sandboxes, live: LiveCove) -> None:
+    sandbox = sandboxes.create("python", "-c", H2_SERVER, h2_ports=[4359])
+    url, authority = sandbox.tunnels()[4359].url, str(live.directory / "state/router/ingress-ca.pem")
+    command = ["curl", "-sS", "--http2", "--retry", "30", "--retry-all-errors", "--retry-delay", "1", "--cacert", authority]
+    done = subprocess.run([*command, "-w", " %{http_version}", url], capture_output=True, check=True, timeout=60, text=True)
+    assert done.stdout == "hello over h2 2"

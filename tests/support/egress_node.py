@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
+from typing import Final
 
 from cove.exception import ConflictError
 from cove.types import SandboxId, new_id
 from policies.egress import EgressPolicy
+from policies.egress.ranges import Rule
 from sandboxd.egress.model import Attempt, Client
+
+DENIED: Final = {"10.0.0.0/8": Rule.PRIVATE, "169.254.0.0/16": Rule.LINK_LOCAL, "192.168.0.0/16": Rule.PRIVATE}
 
 
 class FakeNode:
-    """A Gatekeeper. ``denied``: ranges that no sandbox may reach."""
+    """A Gatekeeper. ``denied``: ranges that no sandbox may reach, and why."""
 
-    def __init__(self, denied: Sequence[str] = ("10.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16")) -> None:
+    def __init__(self, denied: Mapping[str, Rule] = DENIED) -> None:
         self.clients: dict[IPv4Address, Client] = {}
-        self.denied = [IPv4Network(entry) for entry in denied]
+        self.denied = {IPv4Network(entry): rule for entry, rule in denied.items()}
         self.pinned: list[tuple[SandboxId, list[str], float]] = []
         self.notes: list[tuple[SandboxId, Attempt]] = []
         self.noted = asyncio.Event()
@@ -36,7 +40,7 @@ class FakeNode:
         return self.clients.get(address)
 
     def denied_range(self, address: IPv4Address) -> str:
-        return next((f"denied {network}" for network in self.denied if address in network), "")
+        return next((rule for network, rule in self.denied.items() if address in network), "")
 
     async def pin(self, client: Client, addresses: Sequence[IPv4Address], lasts_s: float) -> None:
         await self.pinning.wait()

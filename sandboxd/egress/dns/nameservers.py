@@ -46,6 +46,15 @@ def parse_nameservers(text: str) -> tuple[Server, ...]:
     return tuple(dict.fromkeys(found))[:MAX_NAMESERVERS]
 
 
+def parse_server(text: str) -> Server:
+    """One of ``address`` or ``address:port``, IPv4. Raises: ValueError: it is none. Pure."""
+    host, _, port = text.partition(":")
+    server = Server(str(ipaddress.IPv4Address(host)), int(port or Server._field_defaults["port"]))
+    if not 0 < server.port < 65_536:
+        raise ValueError(f"{text} has no port below 65536")
+    return server
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

@@ -16,6 +16,8 @@ import structlog
 from cove.exception import Error
 from cove.types import SandboxId
 from policies.egress import Mode
+from policies.egress.judge import remedy
+from policies.egress.ranges import Rule
 from sandboxd.egress.dns.cache import Cache
 from sandboxd.egress.dns.limits import Allowance
 from sandboxd.egress.dns.message import Answer, ExtendedError, Query, Rcode, RecordType
@@ -88,7 +90,7 @@ class Resolver:
         if addresses:
             now = self._clock()
             self._pins.book(client.sandbox_id).add(name, addresses, until=now + known.ttl_s, now=now)
-            self._note(client, name, "domain", allowed=True)
+            self._note(client, name, Rule.OPEN if client.policy.mode is not Mode.ALLOWLIST else Rule.DOMAIN, allowed=True)
             return Reply(known._replace(addresses=addresses))
         if known.addresses:
             rule = self._gate.denied_range(known.addresses[0])
@@ -115,24 +117,28 @@ class Resolver:
         if allowance is None:
             allowance = self._allowances[client.sandbox_id] = Allowance(now)
         if not allowance.takes_question(now):
-            return self._denied(client, name, "dns_rate", "Ask less often.")
+            return self._denied(client, name, Rule.DNS_RATE, "Ask less often.")
         if query.type == RecordType.PTR:
             return Reply(NO_SUCH_NAME)
         if not name or query.type not in (RecordType.A, *_WITHOUT_CONTENT):
-            return self._denied(client, name, "dns_type", "Only addresses (A records) can be looked up.")
+            return self._denied(client, name, Rule.DNS_TYPE, "Only addresses (A records) can be looked up.")
         if not client.policy.allows_name(name):
-            return self._denied(client, name, "domain", f'Add "{name}" to domain_allowlist.', NO_SUCH_NAME, told=query.type == RecordType.A)
+            line = remedy(Rule.NOT_LISTED, "", [name])
+            return self._denied(client, name, Rule.NOT_LISTED, line, NO_SUCH_NAME, told=query.type == RecordType.A)
         if query.type != RecordType.A:
             return Reply(NO_RECORDS)
         if not allowance.takes_name(name, now, restricted=client.policy.mode is Mode.ALLOWLIST):
-            return self._denied(client, name, "dns_names", "Look up fewer new names, or shorter ones.")
+            return self._denied(client, name, Rule.DNS_NAMES, "Look up fewer new names, or shorter ones.")
         return None
 
-    def _denied(self, client: Client, name: str, rule: str, remedy: str, answer: Answer = REFUSED, *, told: bool = True) -> Reply:
-        """``told``: whether the log gets a line; of the questions that programs ask in pairs, one is enough."""
-        if told:
-            self._note(client, name, rule, allowed=False, remedy=remedy)
-        return Reply(answer, (ExtendedError.PROHIBITED, remedy))
+    def _denied(self, client: Client, name: str, rule: str, line: str, answer: Answer = REFUSED, *, told: bool = True) -> Reply:
+        """The refusal, with what would allow it in one line.
 
-    def _note(self, client: Client, name: str, rule: str, *, allowed: bool, remedy: str = "") -> None:
-        self._gate.note(client.sandbox_id, Attempt(allowed=allowed, protocol="dns", name=name, rule=rule, remedy=remedy))
+        Args:    told: whether the log gets a line; of the questions that programs ask in pairs, one is enough.
+        """
+        if told:
+            self._note(client, name, rule, allowed=False, line=line)
+        return Reply(answer, (ExtendedError.PROHIBITED, line))
+
+    def _note(self, client: Client, name: str, rule: str, *, allowed: bool, line: str = "") -> None:
+        self._gate.note(client.sandbox_id, Attempt(allowed=allowed, protocol="dns", name=name, rule=rule, remedy=line))

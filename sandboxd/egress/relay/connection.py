@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from policies.egress.ranges import Rule
 from sandboxd.egress.relay.client_hello import refusal as tls_refusal
 from sandboxd.egress.relay.side import BUFFER_BYTES, Side
 from sandboxd.egress.relay.sniffer import MalformedError, Sniffer
@@ -127,7 +128,7 @@ class Connection:
             self._refuse(error)
             return
         except MalformedError as error:
-            self._refuse(RefusedError("protocol", f"The connection cannot be told to be for an allowed name: {error}."))
+            self._refuse(RefusedError(Rule.PROTOCOL, f"The connection cannot be told to be for an allowed name: {error}."))
             return
         if self._sniffer is None or not self._sniffer.is_waiting:
             self._stop_timer()
@@ -154,7 +155,7 @@ class Connection:
 
     def _out_of_patience(self) -> None:
         self._timer = None
-        self._refuse(RefusedError("protocol", "Send the begin of a connection, or of a request, without a pause."))
+        self._refuse(RefusedError(Rule.PROTOCOL, "Send the begin of a connection, or of a request, without a pause."))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

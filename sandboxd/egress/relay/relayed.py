@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
+from policies.egress.ranges import Rule
 from sandboxd.egress.model import Attempt, Client, Gatekeeper
 from sandboxd.egress.pin_store import PinStore
 from sandboxd.egress.relay.connection import Connection
@@ -88,7 +89,7 @@ class Relayed:
             outer, said = await dial(self._destination.address, self._destination.port, proxy)
         except ProxyError as error:
             connection.reset()
-            self.note_refused(RefusedError("proxy", f"The proxy {self.client.policy.proxy} does not connect: {error}."))
+            self.note_refused(RefusedError(Rule.PROXY, f"The proxy {self.client.policy.proxy} does not connect: {error}."))
         except OSError as error:
             connection.reset()
             log.debug("destination not reached", sandbox=self.client.sandbox_id, error=type(error).__name__)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from cove.types import SandboxId
+from policies.egress.ranges import Rule
 from sandboxd.egress.model import Client, Gatekeeper
 from sandboxd.egress.pin_store import PinStore
 from sandboxd.egress.relay.proxies import Proxy
@@ -110,10 +111,10 @@ class Relay:
     def _proxy(self, client: Client) -> Proxy | None:
         """Raises: RefusedError: there are too many connections, or the proxy is not there."""
         if len(self._connections.get(client.sandbox_id, ())) >= MAX_EACH or self._count >= MAX_ALL:
-            raise RefusedError("connections", f"Close some connections first; {MAX_EACH} may be open.")
+            raise RefusedError(Rule.CONNECTIONS, f"Close some connections first; {MAX_EACH} may be open.")
         name = client.policy.proxy
         if name and name not in self._proxies:
-            raise RefusedError("proxy", f"The node has no proxy {name}; its operator can configure it.")
+            raise RefusedError(Rule.PROXY, f"The node has no proxy {name}; its operator can configure it.")
         return self._proxies[name] if name else None
 
     def policy_changed(self, client: Client) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from ipaddress import IPv4Address
-from typing import Final
 
 from policies.egress import EgressPolicy, Mode
+from policies.egress.judge import remedy
 from policies.egress.parse import normal_name
-
-NOT_LISTED: Final = "not_listed"
+from policies.egress.ranges import Rule
 
 
 class RefusedError(Exception):
     """It is not let through. Attributes are those of a line in the egress log."""
 
-    def __init__(self, rule: str, remedy: str, name: str = "") -> None:
+    def __init__(self, rule: str, line: str, name: str = "") -> None:
+        """``line``: of a policy, which would allow it; or what else would help."""
         super().__init__(rule)
-        self.rule, self.remedy, self.name = rule, remedy, name
+        self.rule, self.remedy, self.name = str(rule), line, name
 
 
 def check_address(
@@ -32,16 +32,17 @@ def check_address(
     Returns: the rule that allows it. Raises: RefusedError.
     """
     if denied_range:
-        raise RefusedError(denied_range, "No policy of a sandbox allows it; settings of the node's operator may.")
+        raise RefusedError(denied_range, remedy(Rule(denied_range), str(address)))
     if policy.mode in (Mode.OPEN, Mode.RECORD):
-        return "open"
+        return Rule.OPEN
     if policy.mode is Mode.ALLOWLIST:
         if policy.allows_address(address):
-            return "cidr"
+            return Rule.CIDR
         allowed = [policy.allows_name(name) for name in names]
         if any(allowed) and (all(allowed) or not all_of_them):
-            return "domain"
-    raise RefusedError(NOT_LISTED, f'cidr_allowlist=["{address}/32"]')
+            return Rule.DOMAIN
+    rule = Rule.BLOCKED if policy.mode is Mode.BLOCKED else Rule.NOT_LISTED
+    raise RefusedError(rule, remedy(rule, str(address), names))
 
 
 def has_to_say_a_name(policy: EgressPolicy, address: IPv4Address) -> bool:
@@ -58,9 +59,9 @@ def check_name(policy: EgressPolicy, said: str, address: IPv4Address, led: Colle
         return ""
     name = normal_name(said) if said.isascii() else None
     if name is None:
-        raise RefusedError("name", "Name a host in ASCII.", said[:253])
+        raise RefusedError(Rule.NAME, "Name a host in ASCII.", said[:253])
     if not policy.allows_name(name):
-        raise RefusedError(NOT_LISTED, f'domain_allowlist=["{name}"]', name)
+        raise RefusedError(Rule.NOT_LISTED, remedy(Rule.NOT_LISTED, str(address), [name]), name)
     if name not in led:
-        raise RefusedError("name", f"{name} has not led to {address}: look it up, and connect to what it has.", name)
+        raise RefusedError(Rule.NAME, f"{name} has not led to {address}: look it up, and connect to what it has.", name)
     return name

@@ -47,3 +47,8 @@ class _Proxy(Exposed):
     def object_id(self) -> str | None:
         """The server's id (``pr-…``), None before the server was asked."""
         return self._proxy_id
+
+
+async def proxy_name(proxy: _Proxy | None) -> str:
+    """What the wire calls it; empty: none. Raises: NotFoundError: there is no such proxy."""
+    return (await proxy.hydrate()).name if proxy is not None else ""

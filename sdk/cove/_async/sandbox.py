@@ -12,6 +12,7 @@ from typing import Final, Literal, overload
 from cove import _egress, _endings, _spec
 from cove._async import _changes, _tunnels
 from cove._async._sandbox_files import Files
+from cove._async._sandbox_network import Networking
 from cove._async._sandbox_ports import Ports
 from cove._async._sandbox_snapshots import Snapshots
 from cove._async._sandbox_terminals import Terminals
@@ -21,6 +22,7 @@ from cove._async.client import _Client, connection_of
 from cove._async.container_process import LINK_MARGIN_S, POLL_S, _ContainerProcess, local_terminal_size
 from cove._async.image import _Image, reference_of, snapshot_image
 from cove._async.io_streams import _StreamReader, _StreamWriter, check_buffering
+from cove._async.proxy import _Proxy, proxy_name
 from cove._async.secret import _Secret
 from cove._outputs import Chunks, Lines
 from cove._transport.connection import Connection
@@ -50,7 +52,7 @@ LIST_PAGE: Final = 100
 """Sandboxes that one question for a list brings."""
 
 
-class _Sandbox(Files, Ports, Snapshots, Terminals, Exposed):
+class _Sandbox(Files, Networking, Ports, Snapshots, Terminals, Exposed):
     """A running sandbox. Like a process: it has a lifetime, an exit code and streams; further processes run in it by :meth:`exec`."""
 
     def __init__(self, connection: Connection, info: control_pb2.SandboxInfo, access: common_pb2.Access | None = None) -> None:
@@ -80,12 +82,14 @@ class _Sandbox(Files, Ports, Snapshots, Terminals, Exposed):
         memory: int | tuple[int, int] | None = None,
         block_network: bool = False,
         cidr_allowlist: Sequence[str] | None = None,
+        domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
         volumes: Mapping[Path, object] = MappingProxyType({}),
         pty: bool = False,
         encrypted_ports: Sequence[int] = (),
         h2_ports: Sequence[int] = (),
         unencrypted_ports: Sequence[int] = (),
-        proxy: object = None,
+        proxy: _Proxy | None = None,
         verbose: bool = False,
         experimental_options: Mapping[str, bool] | None = None,
         _experimental_enable_snapshot: bool = False,
@@ -110,6 +114,10 @@ class _Sandbox(Files, Ports, Snapshots, Terminals, Exposed):
             cpu: cores to reserve, or (reserved, most).
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
             block_network: no network but loopback.
+            cidr_allowlist: ranges of addresses, like ``"192.0.2.0/24"``, that the sandbox may reach, and nothing else; any port.
+            domain_allowlist: names, like ``"pypi.org"`` or ``"*.example.com"``, that it may reach beside those ranges. No other resolves.
+            record_network: restrict nothing, and note what is used: :meth:`network_summary` makes an allowlist of it.
+            proxy: all TCP connections leave through it, and nothing but TCP leaves. The lists above hold before that.
             pty: run the main process on a terminal.
             encrypted_ports: ports of servers inside that :meth:`tunnels` makes reachable from outside, network blocked or not.
             h2_ports: the same for servers that speak HTTP/2.
@@ -127,10 +135,14 @@ class _Sandbox(Files, Ports, Snapshots, Terminals, Exposed):
         if environment_name is not None:
             warnings.warn("environment_name has no effect: a sandbox is where its App is", DeprecationError, stacklevel=2)
         _spec.refuse("Sandbox.create", gpu=gpu, cloud=cloud, region=region, volumes=volumes, network_file_systems=network_file_systems)
-        _spec.refuse("Sandbox.create", proxy=proxy)
-        _spec.refuse("Sandbox.create", cidr_allowlist=cidr_allowlist is not None, experimental_options=experimental_options)
-        _spec.refuse("Sandbox.create", pty_info=pty_info)
-        network = _egress.policy(block_network=block_network, cidr_allowlist=None, domain_allowlist=None, record_network=False)
+        _spec.refuse("Sandbox.create", experimental_options=experimental_options, pty_info=pty_info)
+        network = _egress.policy(
+            block_network=block_network,
+            cidr_allowlist=cidr_allowlist,
+            domain_allowlist=domain_allowlist,
+            record_network=record_network,
+            proxy=await proxy_name(proxy),
+        )
         spec = common_pb2.SandboxSpec(
             command=_spec.command(args, what="Sandbox.create"),
             env=_spec.environment(env, [secret.variables for secret in secrets or ()]),

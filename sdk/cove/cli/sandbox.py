@@ -35,6 +35,7 @@ def commands(app: typer.Typer) -> None:
     group.command("info")(info)
     group.command("ps")(ps)
     group.command("logs")(logs)
+    group.command("network")(network)
     group.command("exec", context_settings=AS_IT_COMES)(exec_)
     group.command("terminal", context_settings=AS_IT_COMES)(terminal)
     group.command("tunnels")(_ingress.tunnels)
@@ -105,6 +106,18 @@ def logs(
 ) -> None:
     """Print what the main process wrote, and on stderr the sandbox's own log if it was made with verbose=True."""
     run(_logs(sandbox, follow))
+
+
+def network(
+    sandbox: Reference,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the sandbox ends.")] = False,
+    allowlist: Annotated[bool, typer.Option("--allowlist", help="Print the lists that permit what it has reached so far.")] = False,
+    json: Json = False,
+) -> None:
+    """Print what a sandbox has reached and was refused, with what would allow it."""
+    if follow and allowlist:
+        raise InvalidError("--follow and --allowlist contradict each other.", remedy="Pass one of them.")
+    run(_network(sandbox, follow, allowlist, json))
 
 
 def exec_(
@@ -186,6 +199,18 @@ async def _logs(reference: str, follow: bool) -> None:
     from cove.cli import _logs, _sandboxes
 
     await _logs.print_logs(await _sandboxes.find(reference), follow=follow)
+
+
+async def _network(reference: str, follow: bool, allowlist: bool, as_json: bool) -> None:
+    from cove.cli import _network, _sandboxes
+
+    sandbox = await _sandboxes.find(reference)
+    if allowlist:
+        await _network.print_allowlist(sandbox)
+    elif follow:
+        await _network.follow(sandbox, as_json=as_json)
+    else:
+        await _network.show(sandbox, as_json=as_json)
 
 
 async def _exec(reference: str, command: list[str], pty: bool | None, options: dict[str, Any]) -> int:

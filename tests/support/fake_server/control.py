@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cove.exception import AlreadyExistsError, NotFoundError
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, control_pb2_grpc
+from cove.wire import common_pb2, control_pb2, control_pb2_grpc, network_pb2
 from tests.support.fake_server.edge import check_client, unary
 from tests.support.fake_server.images import FakeImages
 from tests.support.fake_server.ingress import FakeIngress
@@ -112,6 +112,11 @@ class FakeControl(FakeImages, FakeIngress, FakeSnapshots, control_pb2_grpc.Contr
         if sandbox.info.status.state != common_pb2.SANDBOX_STATE_STOPPED:
             sandbox.end(common_pb2.END_REASON_TERMINATED, 137)
         return control_pb2.SandboxTerminateResponse()
+
+    @unary
+    async def SandboxNetworkUpdate(self, request: network_pb2.SandboxNetworkUpdateRequest) -> network_pb2.SandboxNetworkUpdateResponse:
+        self._sandbox(request.sandbox_id).spec.network.CopyFrom(request.policy)
+        return network_pb2.SandboxNetworkUpdateResponse(policy=request.policy)
 
     @unary
     async def SandboxAccess(self, request: control_pb2.SandboxAccessRequest) -> common_pb2.Access:

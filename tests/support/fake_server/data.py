@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from cove.exception import AlreadyExistsError, ConflictError, ConnectionError, InvalidError, NotFoundError
-from cove.wire import common_pb2, data_pb2, data_pb2_grpc
+from cove.wire import common_pb2, data_pb2, data_pb2_grpc, network_pb2
 from tests.support.fake_server.edge import check_bearer, streaming, unary
 from tests.support.fake_server.files import FakeFiles
 from tests.support.fake_server.world import Process, Sandbox, World
@@ -107,6 +107,28 @@ class FakeData(FakeFiles, data_pb2_grpc.DataPlaneServicer):
     async def ProcessResize(self, request: data_pb2.ProcessResizeRequest) -> data_pb2.ProcessResizeResponse:
         self.process(request.sandbox_id, request.exec_id).sizes.append((request.pty.rows, request.pty.columns))
         return data_pb2.ProcessResizeResponse()
+
+    @streaming
+    async def NetworkLog(self, request: network_pb2.NetworkLogRequest) -> AsyncIterator[network_pb2.NetworkLogChunk]:
+        sandbox, sent = self.sandbox(request.sandbox_id), 0
+        for record in sorted(sandbox.network, key=lambda record: record.cursor):
+            if record.cursor > request.cursor and not (self.world.cut_after and sent == self.world.cut_after):
+                sent += 1
+                yield network_pb2.NetworkLogChunk(records=[record])
+        if self.world.cut_after and sent == self.world.cut_after:
+            raise ConnectionError("the line was cut")
+
+    @unary
+    async def NetworkGet(self, request: network_pb2.NetworkGetRequest) -> network_pb2.NetworkSummary:
+        sandbox = self.sandbox(request.sandbox_id)
+        used = [record for record in sandbox.network if record.verdict == network_pb2.NETWORK_VERDICT_ALLOWED]
+        return network_pb2.NetworkSummary(
+            policy=sandbox.spec.network,
+            cidrs=[f"{record.address}/32" for record in used if not record.name],
+            domains=[record.name for record in used if record.name],
+            allowed=len(used),
+            denied=len(sandbox.network) - len(used),
+        )
 
     def sandbox(self, sandbox_id: str) -> Sandbox:
         if sandbox_id not in self.world.sandboxes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cove.types import new_id
-from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, ingress_pb2, snapshot_pb2
+from cove.wire import common_pb2, control_pb2, data_pb2, image_pb2, ingress_pb2, network_pb2, snapshot_pb2
 
 TOKEN_ID: Final = "ak-test"
 TOKEN_SECRET: Final = "as-test"
@@ -101,6 +101,7 @@ class Sandbox:
     directories: set[bytes] = field(default_factory=lambda: {b"/"})
     handles: dict[int, tuple[bytes, int, int]] = field(default_factory=dict)  # path, flags, position
     watch_events: deque[data_pb2.FileWatchEvent] = field(default_factory=deque)
+    network: list[network_pb2.NetworkRecord] = field(default_factory=list)
     changed: Change = field(default_factory=Change)
 
     def end(self, reason: common_pb2.EndReason, exit_code: int, message: str = "") -> None:

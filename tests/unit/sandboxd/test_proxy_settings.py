@@ -1,4 +1,4 @@
-"""Proxies in a node's settings, which have credentials."""
+"""Proxies in a node's settings, which have credentials; nameservers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cove.exception import InvalidError
+from sandboxd.egress.dns.upstream import Server
 from sandboxd.settings import load
 
 
@@ -37,3 +38,14 @@ def test_errors_name_the_setting_and_no_credentials(tmp_path: Path, text: str) -
     with pytest.raises(InvalidError, match="proxies") as caught:
         load_file(tmp_path, text)
     assert "secret" not in str(caught.value)
+
+
+def test_nameservers_of_the_operator(tmp_path: Path) -> None:
+    settings = load(environ={"COVE_NODE_NAMESERVERS": "192.0.2.1,127.0.0.1:5353"})
+    assert list(settings.nameserver_source()) == [Server("192.0.2.1", 53), Server("127.0.0.1", 5353)]
+
+
+@pytest.mark.parametrize("server", ["localhost", "1.2.3", "1.2.3.4:0", "1.2.3.4:70000", "1.2.3.456", "::1"])
+def test_what_is_no_nameserver(server: str) -> None:
+    with pytest.raises(InvalidError):
+        load({"nameservers": [server]}, environ={})

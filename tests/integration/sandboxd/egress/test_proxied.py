@@ -76,7 +76,7 @@ async def test_policies_hold_before_the_proxy_is_asked(chain: Chain, node: FakeN
     async with connected(chain.services.relay_port) as stream:
         assert await stream.was_reset()
     assert chain.proxy.asked == []
-    assert node.denials() == [("not_listed", "192.0.2.1"), ("denied 169.254.0.0/16", "169.254.169.254")]
+    assert node.denials() == [("not_listed", "192.0.2.1"), ("link_local", "169.254.169.254")]
 
 
 async def test_a_proxy_that_refuses(chain: Chain, node: FakeNode) -> None:

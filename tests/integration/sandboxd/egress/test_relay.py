@@ -166,7 +166,7 @@ async def test_an_address_that_no_sandbox_may_reach_whatever_its_policy(
     serving.destination = Destination(IPv4Address("169.254.169.254"), 80)
     async with connected(services.relay_port) as stream:
         assert await stream.was_reset()
-    assert await noted(node, 1) == [(False, "denied 169.254.0.0/16", "")]
+    assert await noted(node, 1) == [(False, "link_local", "")]
 
 
 async def test_ranges_need_no_names(client: Client, services: EgressServices, node: FakeNode, origin: Origin) -> None:

@@ -18,16 +18,21 @@ import pytest
 
 from cove.exception import ConflictError, InternalFailure, InvalidError, ResourceExhaustedError
 from cove.types import SandboxId, new_id
+from policies.egress import EgressPolicy
 from sandboxd import kernel
 from sandboxd.naming import interface_prefix
-from sandboxd.network import NetworkManager, SandboxNetwork, netns
+from sandboxd.network import NetworkManager, NetworkOptions, SandboxNetwork, netns
+from sandboxd.network.manager import Before
 from sandboxd.network.netlink import Netlink, add_address, add_default_route, delete_link, new_veth, set_alias, set_up
+from sandboxd.network.nfnetlink import NfMessage, NfNetlink
 from sandboxd.network.nftables import Nftables
 from sandboxd.network.start_workaround import needs_start_workaround
 
 pytestmark = pytest.mark.needs_root
 
 POOL = "10.215.0.0/24"
+OPEN = EgressPolicy()
+OF_OPEN = Before(lambda _: OPEN, lambda _: {})
 OUTSIDE = IPv4Network("10.217.0.0/30")
 REFUSED_WITHIN_S = 0.1
 
@@ -38,10 +43,9 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def managed(
-    instance: str, run_dir: Path, *, pool: str = POOL, allow_private: bool = False, resolvers: Sequence[str] = ()
-) -> Iterator[NetworkManager]:
-    manager = NetworkManager.open(instance, run_dir, pool=pool, allow_private=allow_private, resolvers=resolvers)
+def managed(instance: str, run_dir: Path, *, pool: str = POOL, allow_private: bool = False) -> Iterator[NetworkManager]:
+    options = NetworkOptions(pool=pool, allow_private=allow_private)
+    manager = NetworkManager.open(instance, run_dir, options, OF_OPEN)
     try:
         yield manager
     finally:
@@ -114,7 +118,7 @@ def settle(origin: Path, gateway: str) -> None:
 
 def attach(manager: NetworkManager, sandbox_id: SandboxId) -> SandboxNetwork:
     """A network that carries packets; its host has refused a few by then."""
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, OPEN)
     settle(network.netns_path, network.gateway)
     return network
 
@@ -132,7 +136,7 @@ def port_of(listener: socket.socket) -> int:
 
 
 def test_what_a_network_looks_like_inside(manager: NetworkManager, sandbox_id: SandboxId) -> None:
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, OPEN)
     assert (network.interface, network.prefix) == ("eth0", 30)
     with kernel.in_netns(network.netns_path):
         inside = Netlink()
@@ -146,7 +150,7 @@ def test_what_a_network_looks_like_inside(manager: NetworkManager, sandbox_id: S
 
 
 def test_packets_are_no_larger_than_the_way_out_takes(manager: NetworkManager, sandbox_id: SandboxId, instance: str) -> None:
-    manager.attach(sandbox_id)
+    manager.attach(sandbox_id, OPEN)
     with Netlink() as netlink:
         uplinks = {route.link_number for route in netlink.routes() if route.destination.prefixlen == 0}
         mtus = {link.number: link.mtu for link in netlink.links()}
@@ -173,7 +177,7 @@ def test_the_host_refuses_at_once_wherever_it_listens(manager: NetworkManager, o
 
 def test_the_host_does_not_get_into_a_sandbox(manager: NetworkManager, sandbox_id: SandboxId) -> None:
     """Other users of the machine must not get round connect tokens by the sandbox's address."""
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, OPEN)
     with listening(network.address, where=network.netns_path) as inside, socket.socket() as probe:
         probe.settimeout(0.3)
         assert probe.connect_ex((network.address, port_of(inside))) != 0
@@ -214,17 +218,6 @@ def test_private_ranges_open_only_by_the_operator(instance: str, run_dir: Path, 
     assert peer == outside.host_address
 
 
-def test_a_private_resolver_is_reached_for_dns_alone(instance: str, run_dir: Path, outside: Outside, sandbox_id: SandboxId) -> None:
-    with (
-        managed(instance, run_dir, resolvers=[outside.address]) as manager,
-        listening(outside.address, 53, where=outside.netns),
-        listening(outside.address, where=outside.netns) as other,
-    ):
-        network = manager.attach(sandbox_id)
-        assert connect(network.netns_path, outside.address, 53) == 0
-        assert connect(network.netns_path, outside.address, port_of(other)) == errno.ECONNREFUSED
-
-
 def test_a_port_of_the_host_that_is_handed_on_is_still_the_hosts(
     instance: str, run_dir: Path, outside: Outside, sandbox_id: SandboxId
 ) -> None:
@@ -258,8 +251,8 @@ def test_nobody_outside_gets_in(manager: NetworkManager, outside: Outside, sandb
 def test_two_instances_share_a_pool_without_meeting(manager: NetworkManager, tmp_path: Path, instance: str) -> None:
     other_instance = f"{instance}-b"
     with managed(other_instance, tmp_path / "other", allow_private=True) as other:
-        ours = [manager.attach(fresh_id()) for _ in range(3)]
-        theirs = [other.attach(fresh_id()) for _ in range(3)]
+        ours = [manager.attach(fresh_id(), OPEN) for _ in range(3)]
+        theirs = [other.attach(fresh_id(), OPEN) for _ in range(3)]
         assert len({network.address for network in ours + theirs}) == 6
         assert manager.list_().isdisjoint(other.list_())
         with listening(ours[0].address, where=ours[0].netns_path) as inside:
@@ -268,19 +261,19 @@ def test_two_instances_share_a_pool_without_meeting(manager: NetworkManager, tmp
 
 
 def test_attaching_again_changes_nothing(manager: NetworkManager, sandbox_id: SandboxId) -> None:
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, OPEN)
     with listening(network.address, where=network.netns_path):
-        assert manager.attach(sandbox_id) == network
+        assert manager.attach(sandbox_id, OPEN) == network
         assert network.netns_path.stat().st_ino == network.netns_path.stat().st_ino
     assert manager.list_() == {sandbox_id}
 
 
 def test_a_restart_finds_networks_and_keeps_them_filtered(manager: NetworkManager, instance: str, run_dir: Path, outside: Outside) -> None:
     before = {sandbox: attach(manager, sandbox) for sandbox in (fresh_id(), fresh_id(), fresh_id())}
-    again = NetworkManager.open(instance, run_dir, pool=POOL)
+    again = NetworkManager.open(instance, run_dir, NetworkOptions(pool=POOL), OF_OPEN)
     assert again.list_() == set(before)
-    assert {sandbox: again.attach(sandbox) for sandbox in before} == before
-    assert again.attach(fresh_id()).address not in {network.address for network in before.values()}
+    assert {sandbox: again.attach(sandbox, OPEN) for sandbox in before} == before
+    assert again.attach(fresh_id(), OPEN).address not in {network.address for network in before.values()}
     for network in before.values():
         assert connect(network.netns_path, outside.host_address, 1) == errno.ECONNREFUSED
     assert again.denied()["host"] == 3
@@ -288,8 +281,8 @@ def test_a_restart_finds_networks_and_keeps_them_filtered(manager: NetworkManage
 
 
 def test_a_new_object_removes_what_it_did_not_make(manager: NetworkManager, instance: str, run_dir: Path, sandbox_id: SandboxId) -> None:
-    late = NetworkManager.open(instance, run_dir, pool=POOL)
-    manager.attach(sandbox_id)
+    late = NetworkManager.open(instance, run_dir, NetworkOptions(pool=POOL), OF_OPEN)
+    manager.attach(sandbox_id, OPEN)
     late.detach(sandbox_id)
     assert late.list_() == frozenset()
     assert link_names(instance) == set()
@@ -300,9 +293,9 @@ def test_half_made_networks_are_listed_and_removed(manager: NetworkManager, inst
     (run_dir / "netns" / file_only).touch()
     with netns.created(run_dir / "netns" / no_link):
         pass
-    kept = os.open(manager.attach(no_namespace).netns_path, os.O_RDONLY)  # else the namespace would take the link with it
+    kept = os.open(manager.attach(no_namespace, OPEN).netns_path, os.O_RDONLY)  # else the namespace would take the link with it
     netns.remove(run_dir / "netns" / no_namespace)
-    kernel.umount(manager.attach(no_mount).netns_path, kernel.UmountFlag.DETACH)
+    kernel.umount(manager.attach(no_mount, OPEN).netns_path, kernel.UmountFlag.DETACH)
     everything = {file_only, no_link, no_namespace, no_mount}
     assert manager.list_() == everything
     os.close(kept)
@@ -315,7 +308,7 @@ def test_half_made_networks_are_listed_and_removed(manager: NetworkManager, inst
 
 @pytest.mark.parametrize("damage", ["no link", "no mount", "no file"])
 def test_a_damaged_network_is_made_anew(manager: NetworkManager, instance: str, sandbox_id: SandboxId, damage: str) -> None:
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, OPEN)
     if damage == "no link":
         with Netlink() as netlink:
             netlink.request(delete_link(*link_names(instance)))
@@ -323,7 +316,7 @@ def test_a_damaged_network_is_made_anew(manager: NetworkManager, instance: str, 
         kernel.umount(network.netns_path, kernel.UmountFlag.DETACH)
     else:
         netns.remove(network.netns_path)
-    again = manager.attach(sandbox_id)
+    again = manager.attach(sandbox_id, OPEN)
     assert connect(again.netns_path, again.gateway, 1) == errno.ECONNREFUSED
     assert len(link_names(instance)) == 1
 
@@ -346,22 +339,22 @@ def test_strangers_and_paths(manager: NetworkManager, run_dir: Path) -> None:
     assert manager.list_() == frozenset()
     for bad in ("stranger", "..", "", "../x"):
         with pytest.raises(InvalidError):
-            manager.attach(SandboxId(bad))
+            manager.attach(SandboxId(bad), OPEN)
         with pytest.raises(InvalidError):
             manager.detach(SandboxId(bad))
     assert (run_dir / "netns/stranger").exists()
 
 
 def test_a_full_pool_leaves_nothing_of_the_one_too_many(instance: str, run_dir: Path) -> None:
-    with managed(instance, run_dir, pool="10.215.9.0/29") as manager:
-        first, second, third = fresh_id(), fresh_id(), fresh_id()
-        manager.attach(first)
-        manager.attach(second)
+    with managed(instance, run_dir, pool="10.215.9.0/28") as manager:  # four blocks, of which one is the node's own
+        first, second, other, third = fresh_id(), fresh_id(), fresh_id(), fresh_id()
+        for sandbox in (first, second, other):
+            manager.attach(sandbox, OPEN)
         with pytest.raises(ResourceExhaustedError, match="network_pool"):
-            manager.attach(third)
-        assert manager.list_() == {first, second}
+            manager.attach(third, OPEN)
+        assert manager.list_() == {first, second, other}
         manager.detach(first)
-        manager.attach(third)
+        manager.attach(third, OPEN)
 
 
 def test_a_pool_that_is_somebodys_network_is_refused(instance: str, run_dir: Path, tmp_path: Path) -> None:
@@ -372,7 +365,7 @@ def test_a_pool_that_is_somebodys_network_is_refused(instance: str, run_dir: Pat
     try:
         for pool in ("10.218.0.0/16", "10.218.7.0/29"):
             with pytest.raises(InvalidError, match="overlaps"):
-                NetworkManager.open(instance, run_dir, pool=pool)
+                NetworkManager.open(instance, run_dir, NetworkOptions(pool=pool))
     finally:
         with Netlink() as netlink:
             netlink.request(delete_link(name))
@@ -383,30 +376,26 @@ def test_when_the_filter_refuses_nothing_is_left(
     manager: NetworkManager, instance: str, sandbox_id: SandboxId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sandbox that the filter does not know must not get a network at all."""
-    run, calls = Nftables.run, 0
+    batch, calls = NfNetlink.batch, 0
 
-    def fail_once(self: Nftables, commands: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    def fail_once(self: NfNetlink, messages: Sequence[NfMessage]) -> None:
         nonlocal calls
         calls += 1
         if calls == 1:
-            raise InternalFailure("nftables refused: no memory")
-        return run(self, commands)
+            raise OSError(errno.ENOMEM, "no memory")
+        batch(self, messages)
 
-    monkeypatch.setattr(Nftables, "run", fail_once)
-    with pytest.raises(InternalFailure, match="no memory"):
-        manager.attach(sandbox_id)
+    monkeypatch.setattr(NfNetlink, "batch", fail_once)
+    with pytest.raises(OSError, match="no memory"):
+        manager.attach(sandbox_id, OPEN)
     assert manager.list_() == frozenset()
     assert link_names(instance) == set()
 
 
 def test_a_refused_transaction_changes_nothing(manager: NetworkManager, instance: str) -> None:
     tables = Nftables()
-    bad = [
-        {"delete": {"table": {"family": "inet", "name": instance}}},
-        {"add": {"chain": {"family": "inet", "table": "no-such", "name": "c"}}},
-    ]
     with pytest.raises(InternalFailure, match="nftables refused"):
-        tables.run(bad)
+        tables.run(f"delete table inet {instance}\nadd chain inet no-such c")
     assert manager.denied()["host"] == 0
 
 
@@ -422,16 +411,16 @@ def test_a_flushed_filter_is_put_back(manager: NetworkManager, instance: str, sa
 
 def test_networks_of_a_former_pool_are_cut_off(instance: str, run_dir: Path, sandbox_id: SandboxId) -> None:
     """Their addresses mean something else now; as half-made ones they wait for their removal."""
-    former = NetworkManager.open(instance, run_dir, pool="10.215.64.0/24")
-    network = former.attach(sandbox_id)
+    former = NetworkManager.open(instance, run_dir, NetworkOptions(pool="10.215.64.0/24"))
+    network = former.attach(sandbox_id, OPEN)
     with managed(instance, run_dir) as manager:
         assert link_names(instance) == set()
         assert manager.list_() == {sandbox_id}
-        assert manager.attach(sandbox_id).address != network.address
+        assert manager.attach(sandbox_id, OPEN).address != network.address
 
 
 def test_the_filter_stays_while_there_are_networks(manager: NetworkManager, sandbox_id: SandboxId) -> None:
-    manager.attach(sandbox_id)
+    manager.attach(sandbox_id, OPEN)
     with pytest.raises(ConflictError):
         manager.close()
     manager.detach(sandbox_id)
@@ -442,7 +431,7 @@ def test_the_filter_stays_while_there_are_networks(manager: NetworkManager, sand
 def test_threads_get_different_addresses(manager: NetworkManager, instance: str) -> None:
     ids = [fresh_id() for _ in range(24)]
     with ThreadPoolExecutor(8) as threads:
-        networks = list(threads.map(manager.attach, ids))
+        networks = list(threads.map(lambda sandbox: manager.attach(sandbox, OPEN), ids))
         assert len({network.address for network in networks}) == len(ids)
         assert manager.list_() == set(ids)
         list(threads.map(manager.detach, ids))
@@ -456,18 +445,18 @@ def test_two_hundred_cycles_leave_nothing(manager: NetworkManager, instance: str
         for _ in range(10):
             ids = [fresh_id() for _ in range(20)]
             for sandbox in ids:
-                manager.attach(sandbox)
+                manager.attach(sandbox, OPEN)
             list(threads.map(manager.detach, ids))
     assert manager.list_() == frozenset()
     assert link_names(instance) == set()
     assert list((run_dir / "netns").iterdir()) == []
-    listed = Nftables().run([{"list": {"set": {"family": "inet", "table": instance, "name": "sandboxes"}}}])
-    (elements,) = (entry["set"].get("elem", []) for entry in listed if "set" in entry)
-    assert elements == []
+    for kept in ("set sandboxes", "map policies", "set connections"):
+        kind, name = kept.split()
+        assert "elements" not in Nftables().run(f"list {kind} inet {instance} {name}")
 
 
 def test_the_start_workaround_hides_the_directory_from_one_program_alone(manager: NetworkManager, sandbox_id: SandboxId) -> None:
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, OPEN)
     prefix = manager.start_prefix(network.netns_path)
     assert bool(prefix) == needs_start_workaround()
     if prefix:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cove.exception import InternalFailure, InvalidError, ResourceExhaustedError
-from sandboxd.network import host_nameservers, resolv_conf, rules
+from sandboxd.network import host_nameservers, resolv_conf
 from sandboxd.network.addresses import Block, link_number, parse_pool
 from sandboxd.network.nftables import Nftables
 from sandboxd.network.resolvers import parse_nameservers
@@ -20,7 +19,9 @@ from sandboxd.network.resolvers import parse_nameservers
 POOL = "10.9.0.0/24"
 
 
-@pytest.mark.parametrize("bad", ["", "10.0.0.0", "10.0.0.1/16", "fd00::/64", "8.8.8.0/24", "10.0.0.0/31", "10.0.0.0/33", "ten"])
+@pytest.mark.parametrize(
+    "bad", ["", "10.0.0.0", "10.0.0.1/16", "fd00::/64", "8.8.8.0/24", "10.0.0.0/30", "10.0.0.0/31", "10.0.0.0/33", "ten"]
+)
 def test_pools_that_are_refused(bad: str) -> None:
     with pytest.raises(InvalidError, match="network_pool"):
         parse_pool(bad)
@@ -29,17 +30,26 @@ def test_pools_that_are_refused(bad: str) -> None:
 def test_no_two_blocks_share_an_address() -> None:
     pool = parse_pool(POOL)
     networks = [IPv4Network((pool.block(index).gateway, 30), strict=False) for index in range(len(pool))]
-    assert len(pool) == len(set(networks)) == 64
+    assert len(pool) == len(set(networks)) == 63
     for index in range(len(pool)):
         block = pool.block(index)
         assert {block.gateway, block.address} == set(networks[index].hosts())
         assert networks[index].subnet_of(pool.network)
 
 
+def test_the_nodes_own_address_is_no_sandboxs() -> None:
+    pool = parse_pool(POOL)
+    assert pool.index_of(pool.service) is None
+    for index in range(len(pool)):
+        assert pool.index_of(pool.block(index).address) == pool.index_of(pool.block(index).gateway) == index
+    for address in ("10.8.255.255", "10.9.1.0", "0.0.0.0", "255.255.255.255"):
+        assert pool.index_of(IPv4Address(address)) is None
+
+
 def test_addresses_rest_before_they_are_used_again() -> None:
     pool = parse_pool(POOL)
-    indices = [pool.choose(lambda block: True).index for _ in range(65)]
-    assert indices == [*range(64), 0]
+    indices = [pool.choose(lambda block: True).index for _ in range(64)]
+    assert indices == [*range(63), 0]
 
 
 def test_a_full_pool_says_so_after_one_round() -> None:
@@ -50,9 +60,9 @@ def test_a_full_pool_says_so_after_one_round() -> None:
         asked.append(block.index)
         return False
 
-    with pytest.raises(ResourceExhaustedError, match="64 links"):
+    with pytest.raises(ResourceExhaustedError, match="63 links"):
         pool.choose(taken)
-    assert asked == list(range(64))
+    assert asked == list(range(63))
 
 
 def test_the_one_free_block_is_found_from_anywhere() -> None:
@@ -61,7 +71,7 @@ def test_the_one_free_block_is_found_from_anywhere() -> None:
     def only(index: int) -> Callable[[Block], bool]:
         return lambda block: block.index == index
 
-    for index in range(64):
+    for index in range(63):
         assert pool.choose(only(index)).index == index
         assert pool.choose(only(17)).index == 17
 
@@ -120,47 +130,6 @@ def test_behind_a_stub_the_stubs_own_servers_are_used(tmp_path: Path) -> None:
 def test_resolv_conf_has_servers_and_nothing_else() -> None:
     assert resolv_conf(["10.1.1.1", "10.1.1.2"]) == "nameserver 10.1.1.1\nnameserver 10.1.1.2\n"
     assert resolv_conf([]) == ""
-
-
-def make_filter(*, allow_private: bool = False) -> rules.Filter:
-    return rules.Filter(
-        table="cove-t", links="cove-t_", pool=IPv4Network(POOL), resolvers=[IPv4Address("10.1.1.1")], allow_private=allow_private
-    )
-
-
-def expressions(spec: rules.Filter, chain: str) -> list[str]:
-    """Every rule of ``chain`` as text, in order."""
-    added = (command["add"].get("rule") for command in rules.build(spec, []) if "add" in command)
-    return [str(rule["expr"]) for rule in added if rule and rule["chain"] == chain]
-
-
-def test_every_denied_rule_is_reached_before_anything_is_accepted() -> None:
-    outward = expressions(make_filter(), "outward")
-    assert "judge" in outward[0]
-    assert not any("accept" in rule for rule in outward)
-    assert all("refuse" in rule for rule in outward[1:])
-
-
-def test_allowing_private_ranges_allows_nothing_else() -> None:
-    closed, opened = expressions(make_filter(), "outward"), expressions(make_filter(allow_private=True), "outward")
-    assert set(opened) < set(closed)
-    (only_closed,) = set(closed) - set(opened)
-    assert "denied_private" in only_closed
-
-
-def test_every_counter_is_used_and_every_used_counter_exists() -> None:
-    commands = str(rules.build(make_filter(), []))
-    for kind in rules.DENIALS:
-        assert commands.count(f"denied_{kind}'") >= 2
-
-
-def test_counters_of_other_tables_are_left_out() -> None:
-    def counter(table: str, family: str = "inet") -> dict[str, Any]:
-        return {"counter": {"table": table, "family": family, "name": "denied_host", "packets": 3, "bytes": 100}}
-
-    answer: list[dict[str, Any]] = [{"metainfo": {}}, counter("cove-t"), counter("cove-tt"), counter("cove-t", "ip")]
-    assert rules.parse_counters("cove-t", answer) == {"host": 3}
-    assert rules.parse_counters("nobody", answer) == {}
 
 
 def test_a_missing_library_is_named_with_its_remedy() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import pytest
 from pip._internal.models.index import PyPI
 
 from cove.types import SandboxId, new_id
+from policies.egress import EgressPolicy
 from sandboxd import kernel
-from sandboxd.network import NetworkManager, SandboxNetwork, host_nameservers
+from sandboxd.network import NetworkManager, NetworkOptions, SandboxNetwork, host_nameservers
 from tests.support import plain_runsc
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runsc]
@@ -53,7 +54,8 @@ print(json.dumps(answers))
 
 @pytest.fixture
 def manager(instance: str, tmp_path: Path) -> Iterator[NetworkManager]:
-    networks = NetworkManager.open(instance, tmp_path / "run", pool="10.214.0.0/24", resolvers=host_nameservers())
+    options = NetworkOptions(pool="10.214.0.0/24", exceptions=tuple(map(IPv4Network, host_nameservers())))
+    networks = NetworkManager.open(instance, tmp_path / "run", options)
     yield networks
     for sandbox in networks.list_():
         networks.detach(sandbox)
@@ -85,8 +87,8 @@ def host_address() -> str:
 
 
 def test_nothing_of_the_host_or_other_sandboxes_can_be_reached(manager: NetworkManager, tmp_path: Path, sandbox_id: SandboxId) -> None:
-    network = manager.attach(sandbox_id)
-    neighbour = manager.attach(SandboxId(new_id("sb")))
+    network = manager.attach(sandbox_id, EgressPolicy())
+    neighbour = manager.attach(SandboxId(new_id("sb")), EgressPolicy())
     with kernel.in_netns(neighbour.netns_path):
         theirs = socket.create_server((neighbour.address, 0))
     with theirs, listening(network.gateway, "0.0.0.0", host_address(), neighbour.gateway) as (on_gateway, anywhere, on_host, on_other):
@@ -106,9 +108,6 @@ def test_nothing_of_the_host_or_other_sandboxes_can_be_reached(manager: NetworkM
             "metadata, udp": ("udp", "169.254.169.254", 53),
             "private, udp": ("udp", "10.0.0.1", 53),
         }
-        for nameserver in host_nameservers():
-            if ipaddress.ip_address(nameserver).is_private:
-                targets["resolver, not DNS"] = ("tcp", nameserver, 80)
         prefix = manager.start_prefix(network.netns_path)
         answers = probe(network, prefix, tmp_path / "bundle", {"targets": targets, "pages": []})
     assert {name: outcome for name, (outcome, _) in answers.items()} == dict.fromkeys(targets, "refused")
@@ -125,7 +124,7 @@ def test_the_internet_can_be_reached_by_name(manager: NetworkManager, tmp_path: 
         urllib.request.urlopen(page, timeout=10).close()
     except (urllib.error.URLError, TimeoutError) as error:
         pytest.skip(f"this machine does not reach the package index: {error}")
-    network = manager.attach(sandbox_id)
+    network = manager.attach(sandbox_id, EgressPolicy())
     request = {"targets": {}, "pages": [page], "cafile": cafile}
     answers = probe(network, manager.start_prefix(network.netns_path), tmp_path / "bundle", request)
     status, size_bytes = answers[page]

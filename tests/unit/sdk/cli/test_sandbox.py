@@ -11,7 +11,7 @@ import pytest
 
 from cove.cli import _sandboxes
 from cove.exception import ConflictError, NotFoundError
-from cove.wire import common_pb2, data_pb2
+from cove.wire import common_pb2, data_pb2, network_pb2
 from tests.support.fake_server import FakeServer, World
 from tests.support.fake_server.world import Process
 from tests.unit.sdk.cli.conftest import Cli, add
@@ -37,7 +37,16 @@ def world(server: FakeServer) -> World:
 
 
 def test_without_a_profile_every_command_says_cove_up(run: Cli) -> None:
-    for command in (["list"], ["info", "x"], ["ps", "x"], ["logs", "x"], ["exec", "x", "true"], ["terminate", "x"], ["cp", "x:/a", "."]):
+    for command in (
+        ["list"],
+        ["info", "x"],
+        ["ps", "x"],
+        ["logs", "x"],
+        ["network", "x"],
+        ["exec", "x", "true"],
+        ["terminate", "x"],
+        ["cp", "x:/a", "."],
+    ):
         result = run("sandbox", *command)
         assert result.exit_code == 1, command
         assert "cove up" in result.err, command
@@ -283,3 +292,31 @@ def test_a_sandbox_that_ends_under_a_command_is_told(run: Cli, world: World) -> 
 def test_a_copy_has_one_side_in_a_sandbox(run: Cli, world: World, source: str, target: str) -> None:
     assert run("sandbox", "cp", source, target).exit_code == 2
     assert not world.calls
+
+
+def test_network_shows_what_was_refused_and_what_would_allow_it(run: Cli, world: World) -> None:
+    sandbox = add(world, "web")
+    denied, allowed = network_pb2.NETWORK_VERDICT_DENIED, network_pb2.NETWORK_VERDICT_ALLOWED
+    line = f'domain_allowlist=["{ESCAPE}evil.example"]'
+    sandbox.network = [
+        network_pb2.NetworkRecord(
+            cursor=1, count=3, verdict=denied, protocol="dns", name=f"{ESCAPE}evil.example", rule="not_listed", remedy=line, last_at=1
+        ),
+        network_pb2.NetworkRecord(
+            cursor=2, count=1, verdict=allowed, protocol="tcp", address="192.0.2.1", port=443, rule="cidr", last_at=1
+        ),
+    ]
+    for arguments in ((), ("--follow",)):
+        shown = run("sandbox", "network", "web", *arguments).out
+        assert "\x1b" not in shown
+        assert "denied" in shown and "evil.example" in shown and "not_listed" in shown and "tcp 192.0.2.1:443" in shown
+    records = run("sandbox", "network", "web", "--json").json
+    assert [(record["event"], record["count"]) for record in records] == [("egress_denied", 3), ("egress_allowed", 1)]
+    assert run("sandbox", "network", "web", "--allowlist").json == {"cidr_allowlist": ["192.0.2.1/32"], "domain_allowlist": []}
+    assert run("sandbox", "network", "web", "--allowlist", "-f").exit_code == 2
+
+
+def test_a_sandbox_that_reached_for_nothing_says_so(run: Cli, world: World) -> None:
+    add(world, "web")
+    result = run("sandbox", "network", "web")
+    assert (result.out, "not tried" in result.err) == ("", True)

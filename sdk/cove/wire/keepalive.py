@@ -1,4 +1,4 @@
-"""TCP keep-alive for connections that may be silent for hours."""
+"""TCP keep-alive for connections that may be silent for hours, at every hop: one whose other end has vanished must not count as open."""
 
 from __future__ import annotations
 
