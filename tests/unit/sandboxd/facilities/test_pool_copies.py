@@ -51,21 +51,22 @@ async def test_writing_goes_on_beside_it(pool: StoragePool, sandbox_id: SandboxI
     """Without a stop a file is some prefix of itself; never something else."""
     stop = threading.Event()
 
-    def write() -> None:
-        with (upper.upper_dir / "file").open("wb", buffering=0) as file:
+    with (upper.upper_dir / "file").open("wb", buffering=0) as file:
+
+        def write() -> None:
             for number in range(1_000_000):
                 if stop.is_set():
                     return
                 file.write(b"%07d\n" % number)
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for number in range(10):
-            await pool.copy_upper(sandbox_id, pool.layers / str(number))
-    finally:
-        stop.set()
-        writer.join()
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for number in range(10):
+                await pool.copy_upper(sandbox_id, pool.layers / str(number))
+        finally:
+            stop.set()
+            writer.join()
     sizes = []
     for number in range(10):
         lines = (pool.layers / str(number) / "upper/file").read_bytes().splitlines()
