@@ -48,6 +48,18 @@ async def main():
 asyncio.run(main())
 """
 
+RECEIVE: Final = """
+import socket, sys, time
+size = int(sys.argv[1]) * 2**20
+began = time.perf_counter()
+with socket.create_connection(("127.0.0.1", 8001)) as connection:
+    connection.sendall(sys.argv[1].encode())
+    buffer, left = bytearray(2**20), size
+    while left:
+        left -= connection.recv_into(buffer)
+print(size / 1e6 / (time.perf_counter() - began))
+"""
+
 Load = tuple[float, float]
 """Requests per second, median latency in milliseconds."""
 
@@ -63,12 +75,14 @@ def run(stage: Stage) -> Outcome:
         sandbox.upload(Path(load.__file__), "/root/load.py")
         tunnels = sandbox.tunnels()
         web, raw = tunnels[8000].url.removeprefix("http://").split(":"), tunnels[8001].tcp_socket
-        _await_answer(raw)
+        _await_answer((web[0], int(web[1])), load.REQUEST, b"HTTP/1.1 200")
+        _await_answer(raw, b"1", bytes(12))
         through = [_load(web[0], int(web[1]), BUSY) for _ in range(rounds)]
         single = [_load(web[0], int(web[1]), 1) for _ in range(rounds)]
         inside = [_load_inside(sandbox, BUSY) for _ in range(rounds)]
         inside_single = [_load_inside(sandbox, 1) for _ in range(rounds)]
         streams = [size_mib * MIB / 1e6 / timed(lambda: _receive(raw, size_mib)) for _ in range(rounds)]
+        streams_inside = [float(sandbox.exec("python", "-c", RECEIVE, str(size_mib)).stdout.read()) for _ in range(rounds)]
         memory = _idle_websockets(stage, sandbox, 100 if stage.quick else 1000)
     finally:
         sandbox.terminate()
@@ -82,6 +96,7 @@ def run(stage: Stage) -> Outcome:
             Series.of("latency through a tunnel, 1 connection", "ms", [one[1] for one in single]),
             Series.of("the same from inside", "ms", [one[1] for one in inside_single]),
             speed,
+            Series.of("the same from inside", "MB/s", streams_inside),
             Series.of("memory of an idle WebSocket, router", "KiB", [memory[0]]),
             Series.of("memory of an idle WebSocket, node", "KiB", [memory[1]]),
         ],
@@ -110,12 +125,12 @@ def _figures(printed: str) -> Load:
     return rate, median_ms
 
 
-def _await_answer(address: tuple[str, int]) -> None:
-    """Until the servers inside have started."""
+def _await_answer(address: tuple[str, int], request: bytes, answer: bytes) -> None:
+    """Until the server inside has started."""
     for _ in range(300):
         with socket.create_connection(address) as connection:
-            connection.sendall(b"1")
-            if connection.recv(1):
+            connection.sendall(request)
+            if connection.recv(len(answer)) == answer:
                 return
         time.sleep(0.1)
     raise RuntimeError("the servers inside do not start")

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import Error, NotFoundError
+from cove.exception import ConflictError, Error, NotFoundError
 from cove.types import AppId, SandboxId
 from cove.wire import common_pb2, control_pb2, network_pb2
 from policies.egress import fill_policy
@@ -150,11 +150,15 @@ class Sandboxes:
         """Let another policy hold from now on. Returns: it, as it is in force.
 
         Raises:
-            InvalidError: the policy. NotFoundError: no such sandbox. ConflictError: it has ended.
+            InvalidError: the policy. NotFoundError: no such sandbox. ConflictError: it has ended, or is on a node without the proxy.
             ConnectionError: the node does not answer; it may have heard, and asking again is harmless.
         """
-        record = await self.get(caller, sandbox_id)
-        return await self._client.update_network(self._nodes.get(record.node_id), record.sandbox_id, fill_policy(policy))
+        record, filled = await self.get(caller, sandbox_id), fill_policy(policy)
+        node = self._nodes.get(record.node_id)
+        if filled.proxy and filled.proxy not in node.record.proxies:
+            remedy = "Create the sandbox with the proxy: it is placed where that is."
+            raise ConflictError(f"The sandbox's node has no proxy {filled.proxy!r}.", remedy=remedy)
+        return await self._client.update_network(node, record.sandbox_id, filled)
 
     async def created(self, record: SandboxRecord) -> control_pb2.SandboxCreateResponse:
         """What the one who made it is told. Raises: as :meth:`access`."""

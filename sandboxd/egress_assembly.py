@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Network
 
 import msgspec
+import structlog
 
+from cove.exception import Error
 from sandboxd.egress.services import EgressServices, EgressSettings
 from sandboxd.egress_gate import EgressGate
 from sandboxd.journal import Journal
@@ -16,6 +19,9 @@ from sandboxd.network.manager import Before
 from sandboxd.network.packet_log import PacketLog
 from sandboxd.network.rules import Caps, Service
 from sandboxd.settings import NodeSettings
+from snapshots.backends.threads import in_thread
+
+log = structlog.get_logger()
 
 
 class Egress(msgspec.Struct, frozen=True):
@@ -63,4 +69,29 @@ async def serving_egress(settings: NodeSettings) -> AsyncIterator[Egress]:
         )
         gate.open(networks, services)
         await stack.enter_async_context(gate.listening(packets))
+        await stack.enter_async_context(_spared(networks, settings.spare_networks))
         yield Egress(networks, gate)
+
+
+@contextlib.asynccontextmanager
+async def _spared(networks: NetworkManager, count: int) -> AsyncIterator[None]:
+    """While the block runs, ``count`` networks are laid ahead again as soon as one was claimed."""
+    loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+    networks.when_claimed(lambda: loop.call_soon_threadsafe(wanted.set))
+
+    async def fill() -> None:
+        while True:
+            wanted.clear()
+            try:
+                await in_thread(networks.lay_spares, count)  # to its end: a half-made one must not outlive this
+            except (Error, OSError) as error:
+                log.warning("networks not laid ahead", error=str(error))
+            await wanted.wait()
+
+    filling = asyncio.create_task(fill(), name="spare networks")
+    try:
+        yield
+    finally:
+        networks.when_claimed(lambda: None)
+        filling.cancel()
+        await asyncio.wait({filling})

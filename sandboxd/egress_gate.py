@@ -46,7 +46,7 @@ class EgressGate:
         sandbox_id = networks.sandbox_at(address) if networks else None
         if networks is None or sandbox_id is None:
             return None
-        with contextlib.suppress(ConflictError, KeyError):  # it is being made, or has just gone
+        with contextlib.suppress(ConflictError):  # it is being made, or has just gone
             return Client(sandbox_id, networks.policy_of(sandbox_id))
         return None
 

@@ -120,6 +120,9 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """IPv4 ranges that sandboxes' policies may allow although they are private, link-local or reserved: an organisation's mirror, say.
     The host and other sandboxes stay denied."""
 
+    spare_networks: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 8
+    """Networks laid ahead for sandboxes to come. A burst of more than that finds the rest made while it waits, 4 ms each."""
+
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
     """Most connections of one sandbox at a time, those just closed included: the machine's table of them is finite."""
 

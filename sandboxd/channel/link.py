@@ -14,6 +14,9 @@ from typing import Final
 PIPE_BYTES: Final = 1024 * 1024
 """Capacity asked for each FIFO: the system-wide limit for unprivileged users, and enough for four full frames."""
 
+SHORT_READ_BYTES: Final = 64 * 1024
+"""Taken from the guest at once while little comes."""
+
 LOW_WATER_BYTES: Final = 512 * 1024
 """Unwritten bytes below which :meth:`Link.drained` lets bulk senders go on."""
 
@@ -72,6 +75,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._unwritten: deque[memoryview] = deque()
         self._unwritten_bytes = 0
+        self._read_bytes = SHORT_READ_BYTES
         self._waiting_for_room = False
         self._closed = False
         self._when_drained: list[Callable[[], None]] = []
@@ -138,7 +142,9 @@ class Link:
 
     def _on_readable(self) -> None:
         try:
-            data = os.read(self._fifos.from_guest, PIPE_BYTES)
+            data = os.read(self._fifos.from_guest, self._read_bytes)
+            # Room for a megabyte costs more than a short message itself: it grows and shrinks with what comes.
+            self._read_bytes = PIPE_BYTES if len(data) == self._read_bytes else SHORT_READ_BYTES
             self._receive(data)
         except BlockingIOError:
             return

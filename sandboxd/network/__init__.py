@@ -1,14 +1,13 @@
 """Networks of sandboxes: a namespace, a veth link and a place in the packet filter each."""
 
 from sandboxd.network.manager import NetworkManager, NetworkOptions, SandboxNetwork, claim_service, service_address
-from sandboxd.network.resolvers import host_nameservers, resolv_conf
+from sandboxd.network.resolvers import resolv_conf
 
 __all__ = [
     "NetworkManager",
     "NetworkOptions",
     "SandboxNetwork",
     "claim_service",
-    "host_nameservers",
     "resolv_conf",
     "service_address",
 ]

@@ -43,6 +43,9 @@ _INTERVAL_END: Final = 1
 _GOTO: Final = -4
 _REGISTER: Final = 1
 _VERDICT_REGISTER: Final = 0
+_META_FAMILY: Final = 15
+_IPV4: Final = 2
+_EQUAL: Final = 0
 _NETWORK_HEADER: Final = 1
 _SOURCE_OFFSET: Final = 12
 _DESTINATION_OFFSET: Final = 16
@@ -109,8 +112,16 @@ def add_goto(table: str, chain: str, target: str, *, listed: str = "", by_source
         offset = _SOURCE_OFFSET if by_source else _DESTINATION_OFFSET
         load = ((1, _REGISTER), (2, _NETWORK_HEADER), (3, offset), (4, 4))
         payload = b"".join(attribute(kind, struct.pack(">I", value)) for kind, value in load)
+        family = attribute(1, struct.pack(">I", _REGISTER)) + attribute(2, struct.pack(">I", _META_FAMILY))
+        is_ipv4 = attribute(1, struct.pack(">I", _REGISTER)) + attribute(2, struct.pack(">I", _EQUAL))
+        is_ipv4 += _nested(3, attribute(_VALUE, bytes([_IPV4])))
         lookup = attribute(1, c_string(listed)) + attribute(2, struct.pack(">I", _REGISTER))
-        expressions[:0] = [_expression("payload", payload), _expression("lookup", lookup)]
+        expressions[:0] = [
+            _expression("meta", family),
+            _expression("cmp", is_ipv4),
+            _expression("payload", payload),
+            _expression("lookup", lookup),
+        ]
     body = _in_table(table) + attribute(_RULE_CHAIN, c_string(chain)) + _nested(_RULE_EXPRESSIONS, b"".join(expressions))
     return _message(_NEW_RULE, CREATE | _APPEND, body)
 

@@ -22,11 +22,12 @@ from cove.types import SandboxId
 from policies.egress.model import BLOCKED, EgressPolicy
 from policies.egress.ranges import Operator, Rule
 from sandboxd.naming import check_instance, check_sandbox_id, interface_prefix, is_sandbox_id, sandbox_ids
-from sandboxd.network import conntrack, host, netns, rules
+from sandboxd.network import conntrack, host, netns, rules, spares
 from sandboxd.network.addresses import PREFIX, AddressPool, Block, link_number, parse_pool
 from sandboxd.network.membership import Member
 from sandboxd.network.netlink import Link, Netlink, add_address, add_default_route, delete_link, new_veth, set_alias, set_up
 from sandboxd.network.packet_filter import PacketFilter
+from sandboxd.network.spares import Spares
 from sandboxd.network.start_workaround import start_prefix
 
 GUEST_INTERFACE: Final = "eth0"
@@ -100,6 +101,8 @@ class NetworkManager:
         """Of links known to exist; the kernel has the same knowledge, but finding one link there means listing them all."""
         self._owners: dict[int, SandboxId] = {}
         """The same by the number of the block."""
+        self._spares = Spares(directory.parent / "spares")
+        self._claimed: Callable[[], object] = lambda: None
 
     @classmethod
     def open(cls, instance: str, run_dir: Path, options: NetworkOptions, before: Before = NOTHING_BEFORE) -> Self:
@@ -136,7 +139,7 @@ class NetworkManager:
             block = None
         if block is None:
             netns.remove(path)
-            block = self._make(sandbox_id, policy)
+            block = self._claim(sandbox_id, policy) or self._make(sandbox_id, policy)
         address, gateway = str(block.address), str(block.gateway)
         return SandboxNetwork(netns_path=path, interface=GUEST_INTERFACE, address=address, gateway=gateway, prefix=PREFIX)
 
@@ -155,6 +158,15 @@ class NetworkManager:
         netns.remove(path)
         if (gone := self._blocks.pop(sandbox_id, None)) is not None:
             del self._owners[gone.index]
+
+    def lay_spares(self, count: int) -> None:
+        """Have ``count`` networks laid ahead; some 4 ms for each that is missing, so it belongs into a thread. Raises: OSError."""
+        while len(self._spares) < count:
+            self._lay_spare()
+
+    def when_claimed(self, tell: Callable[[], object]) -> None:
+        """Have ``tell`` called, by whatever thread, when there is one spare less."""
+        self._claimed = tell
 
     def set_policy(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:
         """Put ``policy`` in force in one step, for connections that there are, too; a fraction of a millisecond.
@@ -229,6 +241,8 @@ class NetworkManager:
         """
         if held := self.list_():
             raise ConflictError(f"{len(held)} sandboxes still have networks.", remedy="Remove the sandboxes first.")
+        while (spare := self._spares.take()) is not None:
+            self._scrap(spare)
         self._filter.delete()
         with Netlink() as netlink:
             host.drop_service(netlink, self._pool.service)
@@ -240,12 +254,19 @@ class NetworkManager:
         with Netlink() as netlink:
             host.check_pool(netlink, self._pool.network)
             self._mtu = host.uplink_mtu(netlink)
+            spared: list[Block] = []
             for index, link in self._own_links():
                 block = self._pool.block(index) if index < len(self._pool) else None
-                if block and is_sandbox_id(link.alias) and _leads_to(netlink, link, block):
+                leads = block is not None and _leads_to(netlink, link, block)
+                if block and leads and is_sandbox_id(link.alias):
                     self._know(SandboxId(link.alias), block)
+                elif block and leads and link.alias == spares.ALIAS and self._spares.is_whole(block):
+                    spared.append(block)
                 else:  # its maker died over it, or worked with another pool
                     _delete_if_there(netlink, link.name)
+        self._spares.sweep(spared)
+        for block in spared:
+            self._spares.add(block)
         now = time.monotonic()
         members = {
             self._link(block): Member(
@@ -261,28 +282,70 @@ class NetworkManager:
         self._blocks[sandbox_id] = block
         self._owners[block.index] = sandbox_id
 
-    def _make(self, sandbox_id: SandboxId, policy: EgressPolicy) -> Block:
+    def _claim(self, sandbox_id: SandboxId, policy: EgressPolicy) -> Block | None:
+        """Make a spare the sandbox's; None if there is none, or somebody has damaged it."""
+        block = self._spares.take()
+        if block is None:
+            return None
+        self._claimed()
+        if not self._spares.is_whole(block) or not _exists(self._link(block)):
+            self._scrap(block)
+            return None
+        self._know(sandbox_id, block)
         try:
-            with netns.created(self._path(sandbox_id)) as (fd, inside), Netlink() as netlink, host.address_lock():
-                block = self._pool.choose(lambda candidate: self._is_free(netlink, candidate))
-                self._know(sandbox_id, block)
-                self._connect(netlink, sandbox_id, block, netns_fd=fd)
-                inside.request(
-                    add_address(inside.number_of(GUEST_INTERFACE), block.address, PREFIX),
-                    set_up(GUEST_INTERFACE),
-                    add_default_route(block.gateway),
-                )
+            # The alias first: whoever is asked from now on whose link this is says the sandbox's, and it is freed with that.
+            with Netlink() as netlink:
+                netlink.request(set_alias(self._link(block), sandbox_id))
+            self._spares.hand_over(block, self._path(sandbox_id))
+            self._filter.admit(self._link(block), block.address, policy)
+        except BaseException:
+            self.detach(sandbox_id)
+            netns.remove(self._spares.path(block))
+            raise
+        return block
+
+    def _make(self, sandbox_id: SandboxId, policy: EgressPolicy) -> Block:
+        """Lay a network for the sandbox alone."""
+        try:
+            block = self._lay(self._path(sandbox_id), sandbox_id, lambda chosen: self._know(sandbox_id, chosen))
             self._filter.admit(self._link(block), block.address, policy)
         except BaseException:
             self.detach(sandbox_id)
             raise
         return block
 
-    def _connect(self, netlink: Netlink, sandbox_id: SandboxId, block: Block, *, netns_fd: int) -> None:
+    def _lay_spare(self) -> None:
+        fresh = self._spares.fresh_path()
+        try:
+            block = self._lay(fresh, spares.ALIAS, lambda _: None)
+            self._spares.add(self._spares.settle(fresh, block))
+        except BaseException:
+            netns.remove(fresh)  # the link goes with it
+            raise
+
+    def _scrap(self, spare: Block) -> None:
+        with Netlink() as netlink:
+            _delete_if_there(netlink, self._link(spare))
+        netns.remove(self._spares.path(spare))
+
+    def _lay(self, path: Path, alias: str, chosen: Callable[[Block], None]) -> Block:
+        """A namespace at ``path`` with a link on addresses of its own. ``chosen`` hears which, before the link is there."""
+        with netns.created(path) as (fd, inside), Netlink() as netlink, host.address_lock():
+            block = self._pool.choose(lambda candidate: self._is_free(netlink, candidate))
+            chosen(block)
+            self._connect(netlink, alias, block, netns_fd=fd)
+            inside.request(
+                add_address(inside.number_of(GUEST_INTERFACE), block.address, PREFIX),
+                set_up(GUEST_INTERFACE),
+                add_default_route(block.gateway),
+            )
+        return block
+
+    def _connect(self, netlink: Netlink, alias: str, block: Block, *, netns_fd: int) -> None:
         """Lay the link. The host's end has no IPv6 address either, so that nothing of the host answers a sandbox there."""
         name = self._link(block)
         pair = new_veth(name, peer_name=GUEST_INTERFACE, peer_netns_fd=netns_fd, mtu=self._mtu)
-        netlink.request(pair, set_alias(name, sandbox_id))
+        netlink.request(pair, set_alias(name, alias))
         host.disable_ipv6(name)
         netlink.request(add_address(netlink.number_of(name), block.gateway, PREFIX), set_up(name))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
+from cove.exception import ConflictError
 from policies.egress.model import EgressPolicy
 from sandboxd.network import changes, membership, rules
 from sandboxd.network.framing import find_attributes
@@ -92,20 +93,20 @@ class PacketFilter:
             self._apply([*address, *membership.removed(table, link, member.policy), *membership.unpinned(table, link, pins)])
 
     def set_policy(self, link: str, policy: EgressPolicy) -> None:
-        """Put ``policy`` in the place of the one in force, in one step. Raises: KeyError: no such link. OSError."""
+        """Put ``policy`` in the place of the one in force, in one step. Raises: ConflictError: no such link. OSError, InternalFailure."""
         with self._lock:
-            member = self._members[link]
+            member = self._member(link)
             before, member.policy = member.policy, policy
             self._apply([*membership.removed(self.spec.table, link, before), *membership.added(self.spec.table, link, policy)])
 
     def policy_of(self, link: str) -> EgressPolicy:
-        """The policy in force. Raises: KeyError: no such link."""
-        return self._members[link].policy
+        """The policy in force. Raises: ConflictError: no such link."""
+        return self._member(link).policy
 
     def pin(self, link: str, addresses: Iterable[IPv4Address], lasts_s: float) -> None:
-        """Let ``link`` reach ``addresses`` by name for so long, or longer where it may already. Raises: KeyError, OSError."""
+        """Let ``link`` reach ``addresses`` by name for so long, or longer where it may already. Raises: ConflictError, OSError."""
         with self._lock:
-            member, until = self._members[link], self._clock() + lasts_s
+            member, until = self._member(link), self._clock() + lasts_s
             fresh = {address: until for address in addresses if member.pins.get(address, 0.0) < until}
             known = [address for address in fresh if address in member.pins]
             member.pins |= fresh
@@ -114,11 +115,17 @@ class PacketFilter:
             self._forget_stale(member)
 
     def unpin(self, link: str, addresses: Iterable[IPv4Address]) -> None:
-        """Forget ``addresses``. Raises: KeyError, OSError."""
+        """Forget ``addresses``. Raises: ConflictError, OSError."""
         with self._lock:
-            member = self._members[link]
+            member = self._member(link)
             gone = [address for address in addresses if member.pins.pop(address, None) is not None]
             self._apply(membership.unpinned(self.spec.table, link, gone))
+
+    def _member(self, link: str) -> Member:
+        try:
+            return self._members[link]
+        except KeyError:
+            raise ConflictError("The sandbox's network is being made, or has ended.", remedy="Look at its state.") from None
 
     # --- changes -----------------------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import pytest
 
 from cove.wire import common_pb2
 from router.ingress.http import conversation
+from tests.support.echo_server import echo
 from tests.support.ingress_stage import IngressStage, ingress_stage
 from tests.support.raw_http import Client
 
@@ -189,26 +190,16 @@ def many_descriptors() -> Iterator[None]:
 @pytest.mark.usefixtures("many_descriptors")
 async def test_ten_thousand_connections_are_bounded(tmp_path: Path) -> None:
     async with ingress_stage(tmp_path, ingress_max_connections=HELD) as stage:
-        inside = Inside()
-        await stage.server(inside.serve, 1001)
+        await stage.server(echo, 1001)
         sandbox_id = await stage.sandbox(common_pb2.PortSpec(port=1001, kind="PORT_KIND_UNENCRYPTED"))
         tunnel = (await stage.tunnels(sandbox_id))[1001]
         clients: list[Client] = []
         for _ in range(ATTEMPTS // HELD):
             clients += await asyncio.gather(*(stage.connect(tunnel.tcp_host, tunnel.tcp_port) for _ in range(HELD)))
-        answered = await asyncio.gather(*map(_answered, clients))
+        answered = await asyncio.gather(*(client.echoed() for client in clients))
         assert sum(answered) == HELD
         for client in clients:
             client.writer.transport.abort()
         async with asyncio.timeout(10):  # until the edge has noticed
-            while not await _answered(await stage.connect(tunnel.tcp_host, tunnel.tcp_port)):
+            while not await (await stage.connect(tunnel.tcp_host, tunnel.tcp_port)).echoed():
                 pass
-
-
-async def _answered(client: Client) -> bool:
-    """Whether the server inside answers; the others have been broken off."""
-    try:
-        await client.send(b"GET / HTTP/1.1\r\n\r\n")
-        return (await client.reader.read(12)).startswith(b"HTTP/1.1")
-    except ConnectionError:
-        return False

@@ -61,7 +61,7 @@ def _children() -> list[str]:
 def _mounts(directory: Path) -> list[str]:
     prefix = f"{directory}/"
     places = [line.split()[1] for line in _text(Path("/proc/self/mounts")).splitlines()]
-    return [f"mount on {place}" for place in places if place.startswith(prefix)]
+    return [f"mount on {place}" for place in places if place.startswith(prefix) and "/run/spares/" not in place]
 
 
 def _loops(directory: Path) -> list[str]:
@@ -76,8 +76,13 @@ def _named() -> list[str]:
         return []
     cgroups, prefixes = Path("/sys/fs/cgroup"), tuple(map(interface_prefix, _instances))
     groups = [path for pattern in ("cove-*", "*/cove-*") for path in cgroups.glob(pattern) if path.name in _instances]
-    links = [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(prefixes)]
+    links = [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(prefixes) and not is_spare(path)]
     return [f"control group {path}" for path in groups] + [f"network link {name}" for name in links]
+
+
+def is_spare(link: Path) -> bool:
+    """Whether a node that runs has laid this link ahead: it comes and goes at any time, and ends with the node."""
+    return _text(link / "ifalias").strip() == "spare"
 
 
 def _text(file: Path) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from cove.types import is_id
 from sandboxd import kernel
 from sandboxd.naming import interface_prefix
+from tests.support.leak_guard import is_spare
 from tests.support.live_cove import LiveCove
 
 FREED_S: Final = 45.0
@@ -48,7 +49,7 @@ def holdings(live: LiveCove) -> Holdings:
     return Holdings(
         rootfs_mounts=frozenset(mount.path.name for mount in kernel.mounts_below(run / "rootfs")) | _names(run / "rootfs"),
         netns=frozenset(mount.path.name for mount in kernel.mounts_below(run / "netns")) | _names(run / "netns"),
-        links=frozenset(link.name for link in _NET.iterdir() if link.name.startswith(interface_prefix(_name(live)))),
+        links=frozenset(link.name for link in _NET.iterdir() if link.name.startswith(interface_prefix(_name(live))) and not is_spare(link)),
         cgroups=frozenset(child.name for group in _groups(live) for child in group.iterdir() if child.is_dir()),
         runsc_states=frozenset(_sandbox_in(path.name) for path in _entries(run / "runsc")),
         fifos=frozenset(path.parent.name for path in (run / "sandboxes").glob("*/*") if path.is_fifo()),

@@ -81,6 +81,14 @@ class Client:
         except ConnectionError:
             return True
 
+    async def echoed(self) -> bool:
+        """Whether what is sent comes back; False where the connection is broken off."""
+        try:
+            await self.send(b"x")
+            return await self.reader.read(1) == b"x"
+        except ConnectionError:
+            return False
+
     async def _chunks(self) -> bytes:
         body = b""
         while size := int((await self.reader.readuntil(b"\r\n"))[:-2], 16):

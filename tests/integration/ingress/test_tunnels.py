@@ -15,7 +15,6 @@ from policies.ports import MAX_PORTS
 from tests.integration.router.conftest import running_cluster, settings_for
 from tests.support.echo_server import echo
 from tests.support.ingress_stage import IngressStage, ingress_stage
-from tests.support.raw_http import Client
 
 ENCRYPTED = common_pb2.PortSpec(port=1000)
 RAW = common_pb2.PortSpec(port=1001, kind="PORT_KIND_UNENCRYPTED")
@@ -188,17 +187,8 @@ async def test_connections_into_a_sandbox_are_bounded(tmp_path: Path) -> None:
         for client in held:
             client.writer.transport.abort()
         async with asyncio.timeout(5):  # until the edge has noticed
-            while not await answered(await stage.connect(tunnel.tcp_host, tunnel.tcp_port)):
+            while not await (await stage.connect(tunnel.tcp_host, tunnel.tcp_port)).echoed():
                 pass
-
-
-async def answered(client: Client) -> bool:
-    """Whether the echo server inside answers."""
-    try:
-        await client.send(b"x")
-        return await client.reader.read(1) == b"x"
-    except ConnectionError:
-        return False
 
 
 async def test_names_and_ports_are_the_same_after_a_restart(tmp_path: Path) -> None:

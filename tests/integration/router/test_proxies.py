@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cove.exception import NotFoundError, ResourceExhaustedError
+from cove.exception import ConflictError, NotFoundError, ResourceExhaustedError
 from cove.wire import common_pb2, control_pb2, network_pb2
 from tests.integration.router.conftest import Cluster
 from tests.support.fake_node import FakeNode
@@ -42,3 +42,14 @@ async def test_sandboxes_go_where_their_proxy_is(cluster: Cluster) -> None:
         assert made.sandbox_id in node.created
     with pytest.raises(ResourceExhaustedError, match="'other'"):
         await cluster.client.create(app, spec=common_pb2.SandboxSpec(network=network_pb2.NetworkPolicy(proxy="other")))
+
+
+async def test_a_proxy_that_the_sandboxs_node_lacks_is_no_policy_for_it(cluster: Cluster) -> None:
+    await cluster.node()
+    made = await cluster.client.create(await cluster.client.app())
+    await with_proxy(cluster, "exit")
+    policy = network_pb2.NetworkPolicy(proxy="exit")
+    with pytest.raises(ConflictError, match="'exit'"):
+        await cluster.client.call(
+            "SandboxNetworkUpdate", network_pb2.SandboxNetworkUpdateRequest(sandbox_id=made.sandbox_id, policy=policy)
+        )

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cove.exception import InternalFailure, InvalidError, ResourceExhaustedError
-from sandboxd.network import host_nameservers, resolv_conf
+from sandboxd.network import resolv_conf
 from sandboxd.network.addresses import Block, link_number, parse_pool
 from sandboxd.network.nftables import Nftables
-from sandboxd.network.resolvers import parse_nameservers
 
 POOL = "10.9.0.0/24"
 
@@ -91,40 +87,6 @@ def test_the_one_free_block_is_found_from_anywhere() -> None:
 )
 def test_link_names(name: str, number: int | None) -> None:
     assert link_number(name, "cove_") == number
-
-
-def test_nameservers_that_sandboxes_can_reach() -> None:
-    text = """
-        # nameserver 9.9.9.9
-        search corp.example
-        nameserver 127.0.0.53
-        nameserver  10.1.2.3   # ours
-        nameserver 10.1.2.3
-        nameserver fe80::1%eth0
-        nameserver 0.0.0.0
-        nameserver
-        nameserver not-an-address
-        nameserver 1.1.1.1
-        nameserver 2.2.2.2
-        nameserver 3.3.3.3
-    """
-    assert parse_nameservers(text) == ("10.1.2.3", "1.1.1.1", "2.2.2.2")
-
-
-@settings(deadline=None)  # a busy machine
-@given(st.text())
-def test_any_resolv_conf_can_be_read(text: str) -> None:
-    for address in parse_nameservers(text):
-        assert not IPv4Address(address).is_loopback
-
-
-def test_behind_a_stub_the_stubs_own_servers_are_used(tmp_path: Path) -> None:
-    stub, real = tmp_path / "stub", tmp_path / "real"
-    stub.write_text("nameserver 127.0.0.53\n")
-    real.write_text("nameserver 10.1.1.1\n")
-    assert host_nameservers([stub, real]) == ("10.1.1.1",)
-    assert host_nameservers([real, stub]) == ("10.1.1.1",)
-    assert host_nameservers([stub, tmp_path / "missing"]) == ()
 
 
 def test_resolv_conf_has_servers_and_nothing_else() -> None:

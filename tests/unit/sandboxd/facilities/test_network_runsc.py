@@ -18,7 +18,8 @@ from pip._internal.models.index import PyPI
 from cove.types import SandboxId, new_id
 from policies.egress import EgressPolicy
 from sandboxd import kernel
-from sandboxd.network import NetworkManager, NetworkOptions, SandboxNetwork, host_nameservers
+from sandboxd.egress.dns.nameservers import HostNameservers
+from sandboxd.network import NetworkManager, NetworkOptions, SandboxNetwork
 from tests.support import plain_runsc
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_runsc]
@@ -54,7 +55,8 @@ print(json.dumps(answers))
 
 @pytest.fixture
 def manager(instance: str, tmp_path: Path) -> Iterator[NetworkManager]:
-    options = NetworkOptions(pool="10.214.0.0/24", exceptions=tuple(map(IPv4Network, host_nameservers())))
+    nameservers = [IPv4Network(server.host) for server in HostNameservers()() if ":" not in server.host]
+    options = NetworkOptions(pool="10.214.0.0/24", exceptions=tuple(nameservers))
     networks = NetworkManager.open(instance, tmp_path / "run", options)
     yield networks
     for sandbox in networks.list_():
