@@ -8,13 +8,16 @@ import os
 import platform
 import shutil
 import time
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
 
 from cove.exception import ConflictError
+from policies.egress.ranges import Operator
 from sandboxd import kernel
 from sandboxd.cgroup.hierarchy import find_hierarchies
 from sandboxd.contained import run_contained
+from sandboxd.network import rules, service_address
 from sandboxd.settings import GIB, NodeSettings
 
 KERNEL: Final = (5, 4)
@@ -123,13 +126,22 @@ async def check_nftables(settings: NodeSettings) -> str:
         ctypes.CDLL(NFT_LIBRARY)
     except OSError as error:
         raise ConflictError(f"{NFT_LIBRARY} cannot be loaded.", remedy="Install it: apt-get install libnftables1") from error
-    rules = "add table inet cove; add chain inet cove out { type nat hook postrouting priority 100; }; add rule inet cove out masquerade"
+    everything = rules.Filter(
+        table="cove",
+        links="cove_",
+        operator=Operator(pool=IPv4Network(settings.network_pool)),
+        service=rules.Service(service_address(settings.network_pool), 1, 2),
+        log_group=1,
+        caps=rules.Caps(bandwidth_bytes_per_s=1),
+    )
     try:
-        await run_contained(["nft", rules], failure=ConflictError, network=False)
+        await run_contained(["nft", rules.build(everything)], failure=ConflictError, network=False)
     except ConflictError as error:
-        remedy = "The kernel needs nf_tables with NAT (modules nf_tables, nft_chain_nat, nft_masq)."
-        raise ConflictError(f"No address translation can be set up: {error.cause}", remedy=remedy) from error
-    return "libnftables, masquerade"
+        remedy = (
+            "The kernel needs nf_tables with NAT, connection tracking and logs (modules nft_chain_nat, nft_masq, nft_connlimit, nft_log)."
+        )
+        raise ConflictError(f"The packet filter cannot be set up: {error.cause}", remedy=remedy) from error
+    return "libnftables, the packet filter"
 
 
 async def check_disk(settings: NodeSettings) -> str:

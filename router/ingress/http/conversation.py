@@ -31,6 +31,9 @@ IDLE_S: Final = 75.0
 LINGER_S: Final = 1.0
 """How long a refused visitor may go on sending, so that the refusal is read before the connection breaks."""
 
+FLUSH_S: Final = 60.0
+"""How long the last bytes of an answer may take to leave."""
+
 MAX_INTERIM: Final = 16
 """Responses of status 1xx to one request."""
 
@@ -107,7 +110,10 @@ class Conversation:
     def _end(self) -> None:
         self._stop_expiry()
         self._drop_upstream()
-        self._wire.transport.close()
+        transport = self._wire.transport
+        transport.close()
+        if transport.get_write_buffer_size():  # a visitor who does not read what was written must not stay for that
+            asyncio.get_running_loop().call_later(FLUSH_S, transport.abort)
         self._over(self)
 
     async def _talk(self) -> None:

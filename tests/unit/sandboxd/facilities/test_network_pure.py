@@ -1,4 +1,4 @@
-"""Addresses, resolvers and the text of the packet filter."""
+"""Addresses of links, what sandboxes are told of DNS, and a machine without nftables."""
 
 from __future__ import annotations
 
