@@ -19,6 +19,7 @@ from cove.exception import NotFoundError
 from tests.support import dns_messages as dns
 from tests.support import proxy_servers
 from tests.support.dns_upstream import FakeUpstream, from_table
+from tests.support.leaks import assert_holds, assert_nothing
 from tests.support.live_cove import LiveCove
 from tests.support.neighbour import Neighbour, echoing, neighbour
 from tests.support.proxy_servers import ProxyServer
@@ -61,9 +62,10 @@ GET = "GET / HTTP/1.1\r\nHost: {}\r\n\r\n"
 class World:
     """A cove whose nodes have proxies and a nameserver, and a machine outside that sends back what it gets."""
 
-    def __init__(self, there: Neighbour, port: int, nameserver: FakeUpstream, proxies: dict[str, ProxyServer], client: cove.Client) -> None:
-        self.there, self.port, self.nameserver, self.proxies, self.client = there, port, nameserver, proxies, client
-        self.app = cove.App.lookup("names", create_if_missing=True, client=client)
+    def __init__(self, there: Neighbour, port: int, nameserver: FakeUpstream, proxies: dict[str, ProxyServer], live: LiveCove) -> None:
+        self.there, self.port, self.nameserver, self.proxies, self.live = there, port, nameserver, proxies, live
+        self.client = client_of(live)
+        self.app = cove.App.lookup("names", create_if_missing=True, client=self.client)
 
     @contextlib.contextmanager
     def sandbox(self, **options: Any) -> Iterator[cove.Sandbox]:
@@ -121,17 +123,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             f'[proxies.http]\nurl = "http://127.0.0.1:{proxies["http"].port}"\n'
         )
         live = stack.enter_context(LiveCove(directory, COVE_NODE_CONFIG=str(settings)).running())
-        yield World(there, port, nameserver, proxies, stack.enter_context(client_of(live)))
-        assert proxy_servers.PASSWORD not in live.log("sandboxd").read_text() + live.log("router").read_text()
+        yield World(there, port, nameserver, proxies, live)
+    assert_nothing(live)
+    for name in ("sandboxd", "router"):
+        assert proxy_servers.PASSWORD not in live.log(name).read_text()
 
 
-@contextlib.contextmanager
-def client_of(live: LiveCove) -> Iterator[cove.Client]:
+@pytest.fixture(autouse=True)
+def nothing_left_behind(world: World) -> Iterator[None]:
+    """Nothing of any sandbox may be left. In the place of the general check: the daemon comes and goes here."""
+    yield
+    assert_holds(world.live)
+
+
+def client_of(live: LiveCove) -> cove.Client:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVE_CONFIG_PATH", str(live.directory / "cove.toml"))
         patch.setenv("COVE_SERVER_URL", f"127.0.0.1:{live.router_port}")
         patch.setenv("COVE_SERVER_HTTP_URL", f"http://127.0.0.1:{live.router_http_port}")
-        yield cove.Client.from_credentials(*live.credentials)
+        return cove.Client.from_credentials(*live.credentials)
 
 
 def denied(sandbox: cove.Sandbox) -> list[tuple[str, str]]:
@@ -195,6 +205,19 @@ def test_everything_leaves_through_the_proxy(world: World, name: str) -> None:
         assert [rule for rule, _ in denied(sandbox)] == ["proxied"]
         assert world.talk(sandbox, "169.254.169.254", "hello") in ("ConnectionRefusedError", "ConnectionResetError")
         assert len(world.proxies[name].asked) == 1
+
+
+def test_a_daemon_that_is_killed_knows_the_names_afterwards(world: World) -> None:
+    with world.sandbox(domain_allowlist=["www.example.com"]) as sandbox:
+        assert world.talk(sandbox, "www.example.com", "hello") == "hello"
+        world.live.kill("sandboxd")
+        world.live.start("sandboxd")
+        world.live.wait_ready()
+        assert world.talk(sandbox, world.there.address, "hello") == "hello"
+        assert world.talk(sandbox, world.there.other, "hello") == "ConnectionRefusedError"
+        refused = world.talk(sandbox, world.there.address, GET.format("evil.example"))
+        assert refused.startswith("HTTP/1.1 403 ")
+        assert world.talk(sandbox, "www.example.com", "hello") == "hello"
 
 
 def test_a_proxy_that_nobody_configured(world: World) -> None:

@@ -73,6 +73,8 @@ class Resolver:
     async def _look_up(self, client: Client, name: str, known: Answer | None) -> Reply:
         if known is None:
             known = self._cache.put(name, await self._upstream.resolve(name), self._clock())
+            if client.sandbox_id not in self._allowances:  # it has ended meanwhile, and nothing of it shall be kept
+                return Reply(FAILED)
         addresses = self._to_pin(client, known)
         if addresses:
             try:

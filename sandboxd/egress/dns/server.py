@@ -158,7 +158,8 @@ class DnsServer:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks)  # what they raise was logged by themselves
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -34,9 +34,13 @@ class Table(Upstream):
         super().__init__(list)
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
+        self.held: asyncio.Event | None = None
+        """Answers wait for it."""
 
     async def resolve(self, name: str) -> Answer:
         self.asked.append(name)
+        if self.held:
+            await self.held.wait()
         return self.answers.get(name, Answer(Rcode.NXDOMAIN, (), 60))
 
     def has(self, name: str, *addresses: IPv4Address, ttl_s: int = 60) -> None:
@@ -227,3 +231,16 @@ async def test_a_forgotten_sandbox_leaves_nothing(resolver: Resolver, node: Fake
     resolver.forget(client.sandbox_id)
     pins.forget(client.sandbox_id)
     assert pins.list_() == frozenset()
+
+
+async def test_a_sandbox_that_ends_while_it_asks_leaves_nothing(resolver: Resolver, node: FakeNode, table: Table, pins: PinStore) -> None:
+    client = node.add("10.200.0.2", LIST)
+    table.has("pypi.org", PUBLIC)
+    table.held = asyncio.Event()
+    asking = asyncio.ensure_future(ask(resolver, client, "pypi.org"))
+    await asyncio.sleep(0)
+    resolver.forget(client.sandbox_id)
+    pins.forget(client.sandbox_id)
+    table.held.set()
+    assert (await asking).answer.rcode is Rcode.SERVFAIL
+    assert (pins.list_(), node.pinned) == (frozenset(), [])
