@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import concurrency, create, egress, ending, execs, files, images, memory, networks, terminal, transfers, tunnels
+from benchmarks import concurrency, create, egress, ending, execs, files, forks, images, memory, networks, terminal, transfers, tunnels
 from benchmarks.report import Report, print_outcome, store, this_host
 from benchmarks.series import Outcome
 from benchmarks.stage import Stage
@@ -25,6 +25,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Stage], Outcome]]] = {
     "memory": memory.run,
     "ending": ending.run,
     "images": images.run,
+    "forks": forks.run,
     "networks": networks.run,
     "egress": egress.run,
     "tunnels": tunnels.run,

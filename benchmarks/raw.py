@@ -70,6 +70,8 @@ class RawRunsc:
         self._loop = loop
         self._stack = contextlib.AsyncExitStack()
         self._standing: RawContainer | None = None
+        self._memory: Path | None = None
+        self._marker = secrets.token_bytes(MARKER_BYTES)
 
     @classmethod
     @contextlib.contextmanager
@@ -100,6 +102,22 @@ class RawRunsc:
         """One process in a container that stands, by ``runsc exec``."""
         return _wait(self._loop, self._timed(lambda one: self._exec(one, argv)))
 
+    def restore(self) -> float:
+        """From ``runsc create`` and ``runsc restore`` of an idle container's memory to the end of the first process."""
+        return _wait(self._loop, self._restore())
+
+    async def _restore(self) -> float:
+        if self._memory is None:
+            self._memory = self._bare.options.root.parent / "memory"
+            async with self._running() as (_, container):
+                runtime = self._bare.runtime()
+                await runtime.pause(container.sandbox_id)
+                await runtime.checkpoint(container.sandbox_id, self._memory)
+                await runtime.resume(container.sandbox_id)
+        async with self._running(self._memory) as (begin, container):
+            await container.spawn("true")
+            return time.perf_counter() - begin
+
     async def _create(self) -> float:
         async with self._running() as (begin, container):
             await container.spawn("true")
@@ -120,8 +138,8 @@ class RawRunsc:
             raise RuntimeError(f"runsc exec failed: {finished.stderr.decode(errors='replace')[:1024]}")
 
     @contextlib.asynccontextmanager
-    async def _running(self) -> AsyncIterator[tuple[float, RawContainer]]:
-        """A container that serves, and when its making began; mounts and FIFOs were there before."""
+    async def _running(self, memory: Path | None = None) -> AsyncIterator[tuple[float, RawContainer]]:
+        """A container that serves, and when its making began; mounts and FIFOs were there before. ``memory``: it goes on from that."""
         runtime = self._bare.runtime()
         container = self._bare.prepare(SandboxId(new_id("sb")))
         fifos = Fifos(container.directory)
@@ -130,9 +148,13 @@ class RawRunsc:
         try:
             begin = time.perf_counter()
             await runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
-            await runtime.start(container)
-            guest = Guest(fifos, secrets.token_bytes(MARKER_BYTES), violated=_raise, api_opened=lambda stream, peer: stream.close())
-            await guest.start()
+            guest = Guest(fifos, self._marker, violated=_raise, api_opened=lambda stream, peer: stream.close())
+            if memory is None:
+                await runtime.start(container)
+                await guest.start()
+            else:
+                await runtime.restore(container, memory)
+                await guest.reset()
             yield begin, RawContainer(container.sandbox_id, guest)
             guest.close()
             await runtime.delete(container.sandbox_id)
