@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.guest_driver import CALL, Driver, GuestFailure, text
+from tests.support.guest_driver import Driver
+from tests.support.guest_wire import CALL, GuestFailure, text
 
 Member = tuple[tarfile.TarInfo, bytes]
 

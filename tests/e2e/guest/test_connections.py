@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.guest_driver import (
+from tests.support.guest_driver import Driver
+from tests.support.guest_wire import (
     ACK,
     API,
     CLOSE,
@@ -24,7 +25,6 @@ from tests.support.guest_driver import (
     OPEN,
     REPLY,
     WATCH,
-    Driver,
     Exec,
     Fields,
     GuestFailure,

@@ -8,7 +8,8 @@ import struct
 
 import pytest
 
-from tests.support.guest_driver import ACK, CLOSE, DATA, EOF, EVENT, FILE_READ, FILE_WRITE, Driver, Fields, GuestFailure, Stat, text
+from tests.support.guest_driver import Driver
+from tests.support.guest_wire import ACK, CLOSE, DATA, EOF, EVENT, FILE_READ, FILE_WRITE, Fields, GuestFailure, Stat, text
 
 READ, WRITE, CREATE, TRUNCATE, APPEND, EXCLUSIVE = 1, 2, 4, 8, 16, 32
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.support.guest_driver import CONTROL, DATA, EOF, EVENT, PROCESS, REPLY, Driver, Exit, GuestFailure, list_, map_, text
+from tests.support.guest_driver import Driver
 from tests.support.guest_launch import LaunchedGuest
+from tests.support.guest_wire import CONTROL, DATA, EOF, EVENT, PROCESS, REPLY, Exit, GuestFailure, list_, map_, text
 
 
 def ending(exit_: Exit | None) -> tuple[bool, int, bool]:

@@ -10,23 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.guest_driver import (
-    ACK,
-    CALL,
-    CLOSE,
-    DATA,
-    EOF,
-    EVENT,
-    FILE_WRITE,
-    HEADER,
-    OPEN,
-    PREAMBLE,
-    RESET,
-    Driver,
-    GuestFailure,
-    text,
-)
+from tests.support.guest_driver import Driver
 from tests.support.guest_launch import LaunchedGuest, RunscGuests
+from tests.support.guest_wire import ACK, CALL, CLOSE, DATA, EOF, EVENT, FILE_WRITE, HEADER, OPEN, PREAMBLE, RESET, GuestFailure, text
 
 
 def test_clocks(driver: Driver) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import struct
 
-from tests.support.guest_driver import CONTROL, DATA, EOF, Driver, Exec
+from tests.support.guest_driver import Driver
+from tests.support.guest_wire import CONTROL, DATA, EOF, Exec
 
 
 def type_(driver: Driver, process: Exec, keys: bytes, offset: int = 0) -> int:

@@ -78,3 +78,11 @@ def blocking_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
 @pytest.fixture
 def blocking_sandbox(blocking_server: FakeServer) -> cove.Sandbox:
     return cove.Sandbox.create(app=cove.App.lookup("app", create_if_missing=True))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, which is the home directory too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
