@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from cove.exception import ConflictError
@@ -82,6 +82,16 @@ class EgressGate:
         networks, services = self._opened()
         networks.set_policy(sandbox_id, policy)  # a fraction of a millisecond, and in order with pins
         networks.unpin(sandbox_id, services.policy_changed(Client(sandbox_id, policy)))
+        if policy.domains:
+            self._pin_known(networks, sandbox_id, services.pinned(sandbox_id))
+
+    def _pin_known(self, networks: NetworkManager, sandbox_id: SandboxId, left_s: Mapping[IPv4Address, float]) -> None:
+        """Let the sandbox reach what names led to while nothing depended on it: the resolver takes that for pinned."""
+        by_minute: dict[int, list[IPv4Address]] = {}
+        for address, seconds in left_s.items():
+            by_minute.setdefault(int(seconds // 60), []).append(address)
+        for minutes, addresses in by_minute.items():
+            networks.pin(sandbox_id, addresses, max(1, minutes * 60))
 
     def forget(self, sandbox_id: SandboxId) -> None:
         """The sandbox is gone. Idempotent. Raises: OSError."""

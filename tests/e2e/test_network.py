@@ -54,6 +54,16 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Neighbou
         yield there, port
 
 
+def index_page() -> str:
+    """A page of the package index that this machine uses; skips the test where it reaches none."""
+    page = PyPI.simple_url + "/pip/"
+    try:
+        urllib.request.urlopen(page, timeout=10).close()
+    except (urllib.error.URLError, TimeoutError) as error:
+        pytest.skip(f"this machine does not reach the package index: {error}")
+    return page
+
+
 def connect(sandbox: cove.Sandbox, address: str, port: int) -> str:
     return sandbox.exec("python3", "-c", CONNECT, address, str(port)).stdout.read().strip()
 
@@ -142,11 +152,7 @@ def test_a_sandbox_without_a_network_gets_none_later(sandboxes: Sandboxes) -> No
 
 def test_a_name_leads_to_its_addresses_and_no_other_name_anywhere(sandboxes: Sandboxes, outside: tuple[Neighbour, int]) -> None:
     """By the real resolver and relay, to the package index that this machine uses."""
-    page = PyPI.simple_url + "/pip/"
-    try:
-        urllib.request.urlopen(page, timeout=10).close()
-    except (urllib.error.URLError, TimeoutError) as error:
-        pytest.skip(f"this machine does not reach the package index: {error}")
+    page = index_page()
     there, port = outside
     name = urlsplit(page).hostname
     sandbox = sandboxes.create(block_network=False, domain_allowlist=[str(name)])
@@ -160,3 +166,21 @@ def test_a_name_leads_to_its_addresses_and_no_other_name_anywhere(sandboxes: San
     (record,) = denied(sandbox, protocol="dns", name="elsewhere.example")
     assert "domain_allowlist" in record.remedy and "elsewhere.example" in record.remedy
     assert connect(sandbox, there.address, port) == "ConnectionRefusedError True"
+
+
+def test_names_that_were_recorded_are_a_list_that_works(sandboxes: Sandboxes) -> None:
+    """What a name led to before it was listed can be reached by it afterwards, too."""
+    page = index_page()
+    sandbox = sandboxes.create(block_network=False, record_network=True)
+    sandbox.upload("/etc/ssl/certs/ca-certificates.crt", "/tmp/ca.crt")
+
+    def fetch() -> str:
+        return sandbox.exec("python3", "-c", FETCH, page, env={"SSL_CERT_FILE": "/tmp/ca.crt"}).stdout.read().strip()
+
+    assert fetch() == "200"
+    deadline = time.monotonic() + 5
+    while not (used := sandbox.network_summary().used_domains) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert used == [urlsplit(page).hostname]
+    sandbox.update_network(domain_allowlist=used)
+    assert fetch() == "200", denied(sandbox)

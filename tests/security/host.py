@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from tests.support import neighbour
 from tests.support.live_cove import LiveCove
 
 MARKER_FILE_BYTES: Final = 4099
@@ -46,10 +47,11 @@ def marked(directories: Sequence[Path]) -> Iterator[MarkedHost]:
 
 
 def addresses() -> list[str]:
-    """Every address of this machine, of links to sandboxes too, without scopes."""
+    """Every address of this machine, of links to sandboxes too, without scopes; not of tests' neighbours, which come and go."""
     listed = subprocess.run(["ip", "-j", "address"], check=True, capture_output=True).stdout
     found = [info["local"] for link in json.loads(listed) for info in link.get("addr_info", ()) if "local" in info]
-    return sorted({address for address in found if not ipaddress.ip_address(address).is_link_local})
+    kept = {address for address in map(ipaddress.ip_address, found) if not address.is_link_local and address not in neighbour.RANGE}
+    return sorted(map(str, kept))
 
 
 def cove_pids(live: LiveCove) -> list[int]:

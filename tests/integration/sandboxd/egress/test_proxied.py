@@ -87,14 +87,16 @@ async def test_a_proxy_that_refuses(chain: Chain, node: FakeNode) -> None:
     assert "exit" in node.notes[0][1].remedy
 
 
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
 async def test_wrong_credentials_are_no_secret_in_the_log(
-    chain: Chain, node: FakeNode, serving: Serving, caplog: pytest.LogCaptureFixture
+    scheme: str, services: EgressServices, node: FakeNode, serving: Serving, origin: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if not chain.proxy.with_credentials:
-        pytest.skip("this proxy has none")
-    serving.proxies["exit"] = parse_url(f"{chain.proxy.scheme}://relay:guess@127.0.0.1:{chain.proxy.port}")
-    async with connected(chain.services.relay_port) as stream:
-        assert await stream.was_reset()
+    node.add(SANDBOX, OPEN)
+    serving.destination = Destination(origin.address, origin.port)
+    async with ProxyServer.serving(scheme, with_credentials=True) as proxy:
+        serving.proxies["exit"] = parse_url(f"{scheme}://relay:guess@127.0.0.1:{proxy.port}")
+        async with connected(services.relay_port) as stream:
+            assert await stream.was_reset()
     assert node.denials() == [("proxy", "127.0.0.1")]
     assert "guess" not in node.notes[0][1].remedy + caplog.text + repr(serving.proxies)
 
