@@ -64,6 +64,7 @@ facade: setup-dev
 	cd sdk && ../$(BIN)/python -m facade
 
 bench: setup-dev guest image
+	@sandboxd/host/install.sh benchmarks
 	$(BIN)/python -m benchmarks
 
 guest: $(GUEST)

@@ -1,4 +1,4 @@
-"""Servers inside sandboxes through tunnels, beside the same servers reached from inside: requests, bytes, and what idle WebSockets cost."""
+"""Servers inside sandboxes through tunnels, beside the same reached from inside, and behind nginx: requests, bytes, idle WebSockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import cove
-from benchmarks import load
+from benchmarks import load, nginx
 from benchmarks.series import Check, Outcome, Series
 from benchmarks.stage import Stage, timed
 
@@ -87,14 +87,21 @@ def run(stage: Stage) -> Outcome:
     finally:
         sandbox.terminate()
         sandbox.wait(raise_on_termination=False)
+    with nginx.in_front_of(load.SERVER, stage.directory / "nginx", 8000) as port:
+        direct = [_load("127.0.0.1", 8000, BUSY) for _ in range(rounds)]
+        proxied = [_load("127.0.0.1", port, BUSY) for _ in range(rounds)]
+        proxied_single = [_load("127.0.0.1", port, 1) for _ in range(rounds)]
     rates, added = Series.of("", "", [one[0] for one in through]), single[0][1] - inside_single[0][1]
     speed = Series.of(f"{size_mib} MiB through one tunnel", "MB/s", streams)
     return Outcome(
         [
             Series.of(f"requests through a tunnel, {BUSY} connections", "1/s", [one[0] for one in through]),
             Series.of("the same from inside", "1/s", [one[0] for one in inside]),
+            Series.of("the same server on the host, directly", "1/s", [one[0] for one in direct]),
+            Series.of("the same behind nginx", "1/s", [one[0] for one in proxied]),
             Series.of("latency through a tunnel, 1 connection", "ms", [one[1] for one in single]),
             Series.of("the same from inside", "ms", [one[1] for one in inside_single]),
+            Series.of("latency of the host's server behind nginx", "ms", [one[1] for one in proxied_single]),
             speed,
             Series.of("the same from inside", "MB/s", streams_inside),
             Series.of("memory of an idle WebSocket, router", "KiB", [memory[0]]),

@@ -38,6 +38,7 @@ missing() {
             cargo) has cargo && { has cc || has gcc; } || echo cargo ;;
             clippy) cargo clippy --version >/dev/null 2>&1 || echo rust-clippy ;;
             registry-tests) for program in docker-registry skopeo umoci; do has "$program" || echo "$program"; done ;;
+            benchmarks) has nginx || echo nginx-light ;;
             browser-tests) has chromium || echo chromium ;;
             *) fail "unknown word: $word" ;;
         esac

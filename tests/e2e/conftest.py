@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from cove.wire import image_pb2
+from sandboxd.settings import NodeSettings
 from tests.support.chromium import Chromium, chromium
 from tests.support.live_cove import LiveCove
 from tests.support.raw_client import RawClient, RawSandbox
+from tests.support.runsc_hold import RunscHold
 
 Make = Callable[..., RawSandbox]
 
@@ -24,6 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.needs_runsc)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(120))
+
+
+@pytest.fixture(scope="module")
+def hold(tmp_path_factory: pytest.TempPathFactory) -> RunscHold:
+    """For a ``live`` of the module's own, which gets its path as ``COVE_NODE_RUNSC_PATH``."""
+    return RunscHold(tmp_path_factory.mktemp("hold"), NodeSettings().runsc_path)
 
 
 @pytest.fixture(scope="module")

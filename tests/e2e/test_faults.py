@@ -15,20 +15,14 @@ import pytest
 
 from cove.exception import ConflictError, ConnectionError, Error
 from cove.wire import common_pb2, data_pb2, network_pb2
-from sandboxd.settings import NodeSettings
 from tests.support.leaks import assert_holds, assert_nothing, descriptors, gofer_pid, sentry_pid
 from tests.support.live_cove import LiveCove
 from tests.support.neighbour import echoing, neighbour
-from tests.support.raw_client import RUNNING, RawClient, RawSandbox
+from tests.support.raw_client import RUNNING, RawClient, RawSandbox, ending
 from tests.support.runsc_hold import RunscHold
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.01; done"
 """Prints the numbers from 1, some thousands a second."""
-
-
-@pytest.fixture(scope="module")
-def hold(tmp_path_factory: pytest.TempPathFactory) -> RunscHold:
-    return RunscHold(tmp_path_factory.mktemp("hold"), NodeSettings().runsc_path)
 
 
 @pytest.fixture(scope="module")
@@ -45,25 +39,6 @@ def nothing_left_behind(live: LiveCove, client: RawClient) -> Iterator[None]:
     """Every test ends its sandboxes, and then nothing may be left of any. In the place of the general check: daemons come and go here."""
     yield
     assert_holds(live)
-
-
-@contextlib.contextmanager
-def ending(*sandboxes: RawSandbox) -> Iterator[None]:
-    """The sandboxes end with the block."""
-    try:
-        yield
-    finally:
-        for sandbox in sandboxes:
-            sandbox.terminate()
-        for sandbox in sandboxes:
-            sandbox.ended()
-
-
-def restart(live: LiveCove, name: str) -> None:
-    """kill -9 and start again."""
-    live.kill(name)
-    live.start(name)
-    live.wait_ready()
 
 
 def numbers(output: bytes) -> list[int]:
@@ -103,7 +78,7 @@ def test_terminated_at_any_moment_of_the_start(client: RawClient) -> None:
 
 def test_daemon_killed_right_after_admission(live: LiveCove, client: RawClient) -> None:
     sandboxes = [client.create() for _ in range(3)]
-    restart(live, "sandboxd")
+    live.restart("sandboxd")
     for sandbox in sandboxes:
         assert sandbox.ended().reason == common_pb2.END_REASON_INTERNAL_FAILURE
     with ending(client.ready()):
@@ -137,7 +112,7 @@ def test_daemon_killed_again_and_again_under_busy_processes(live: LiveCove, clie
         at = sandbox.write(terminal, 0, b"v=kept\n")
         for _ in range(2):
             sandbox.first_output(counter)
-            restart(live, "sandboxd")
+            live.restart("sandboxd")
             assert sandbox.processes(ended=False).keys() == {counter, terminal}
         assert_holds(live, sandbox.sandbox_id, other.sandbox_id, networks=1)
         at = sandbox.write(terminal, at, b"echo $v $((6 * 7))\n")
@@ -164,7 +139,7 @@ def test_input_and_output_are_whole_across_a_kill(live: LiveCove, client: RawCli
         writer.start()
         for share in (0.2, 0.6):
             wait_output(sandbox, exec_id, share * len(blob))
-            restart(live, "sandboxd")
+            live.restart("sandboxd")
         writer.join(60)
         assert sandbox.output(exec_id) == blob
         assert sandbox.http("GET", "/tmp/copy") == blob
@@ -347,7 +322,7 @@ def test_a_policy_its_connections_and_its_log_outlive_the_daemon(live: LiveCove,
             assert sandbox.run("python3", "-c", REFUSED, there.other, str(port)).exit_code == errno.ECONNREFUSED
             refused(sandbox, [1])
             time.sleep(1.5)  # the log is written down every second
-            restart(live, "sandboxd")
+            live.restart("sandboxd")
             sandbox.write(held, offset, b"two\n", eof=True)
             assert sandbox.wait(held).exit_code == 0
             assert sandbox.output(held) == b"one\ntwo\n"

@@ -16,21 +16,15 @@ import pytest
 from cove.exception import ConflictError, DataLossError, Error
 from cove.types import is_id
 from cove.wire import common_pb2, data_pb2, snapshot_pb2
-from sandboxd.settings import NodeSettings
 from tests.support.leaks import assert_holds, assert_nothing, sentry_pid
 from tests.support.live_cove import LiveCove
-from tests.support.raw_client import RawClient, RawSandbox
+from tests.support.raw_client import RawClient, RawSandbox, ending
 from tests.support.runsc_hold import RunscHold
 
 pytestmark = pytest.mark.timeout(240)
 
 PIECES_BYTES = (64 * 2**20, 2**18)
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
-
-
-@pytest.fixture(scope="module")
-def hold(tmp_path_factory: pytest.TempPathFactory) -> RunscHold:
-    return RunscHold(tmp_path_factory.mktemp("hold"), NodeSettings().runsc_path)
 
 
 @pytest.fixture(scope="module")
@@ -75,25 +69,6 @@ def counts_on(sandbox: RawSandbox, exec_id: str) -> None:
         pass
     counted = sandbox.output(exec_id, follow=False).split(b"\n")[:-1]
     assert counted == [b"%d" % number for number in range(1, len(counted) + 1)]
-
-
-@contextlib.contextmanager
-def ending(*sandboxes: RawSandbox) -> Iterator[None]:
-    """The sandboxes end with the block."""
-    try:
-        yield
-    finally:
-        for sandbox in sandboxes:
-            sandbox.terminate()
-        for sandbox in sandboxes:
-            sandbox.ended()
-
-
-def restart(live: LiveCove) -> None:
-    """kill -9 the node daemon and start it again."""
-    live.kill("sandboxd")
-    live.start("sandboxd")
-    live.wait_ready()
 
 
 class Asking(threading.Thread):
@@ -173,7 +148,7 @@ def test_a_restored_sandbox_survives_its_daemon(live: LiveCove, client: RawClien
         clone = client.restore(source.memory())
         with ending(clone):
             counts_on(clone, counter)
-            restart(live)
+            live.restart("sandboxd")
             counts_on(clone, counter)
             counts_on(source, counter)
             third = client.restore(clone.memory())

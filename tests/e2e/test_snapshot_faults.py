@@ -19,7 +19,7 @@ from sandboxd.cgroup import freezer
 from tests.support.guest_trees import EVERY_KIND, manifest, python
 from tests.support.leaks import assert_holds, assert_nothing, cgroup_of
 from tests.support.live_cove import LiveCove
-from tests.support.raw_client import RawClient, RawSandbox
+from tests.support.raw_client import RawClient, RawSandbox, ending
 
 MIB = 2**20
 STORE_BYTES = 4096 * MIB  # as far as a store goes that keeps a reserve; memory is taken as it is used
@@ -72,25 +72,6 @@ def forget(live: LiveCove, image: image_pb2.ImageInfo, client: RawClient) -> Non
         subprocess.run(["rm", "-rf", str(path)], check=True)
 
 
-@contextlib.contextmanager
-def ending(*sandboxes: RawSandbox) -> Iterator[None]:
-    """The sandboxes end with the block."""
-    try:
-        yield
-    finally:
-        for sandbox in sandboxes:
-            sandbox.terminate()
-        for sandbox in sandboxes:
-            sandbox.ended()
-
-
-def restart(live: LiveCove) -> None:
-    """kill -9 the node daemon and start it again."""
-    live.kill("sandboxd")
-    live.start("sandboxd")
-    live.wait_ready()
-
-
 # --- the node daemon dies ----------------------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +86,7 @@ def test_daemon_killed_while_the_sandbox_stands_still(live: LiveCove, client: Ra
         (layers(live) / f"{new_id('ly')}.partial" / "upper").mkdir(parents=True)
         (layers(live) / f"{new_id('ly')}.json").write_text("{}")
         (layers(live) / f"{new_id('ly')}.pack").write_text("half an archive")
-        restart(live)
+        live.restart("sandboxd")
         assert strangers(live) == []
         ticks = sandbox.wait(ticker, 0.0).stdout_bytes
         assert sandbox.shell("cat /data/file") == b"kept\n"
@@ -137,7 +118,7 @@ def test_daemon_killed_in_the_middle_of_a_snapshot(live: LiveCove, client: RawCl
         thread = threading.Thread(target=snapshot)
         thread.start()
         time.sleep(delay_s)
-        restart(live)
+        live.restart("sandboxd")
         thread.join(40)
         assert all(isinstance(error, Error) and error.retryable for error in caught), caught
         assert strangers_of_work(live) == []

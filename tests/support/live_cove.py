@@ -82,6 +82,12 @@ class LiveCove:
         process.kill()
         process.wait()
 
+    def restart(self, name: str) -> None:
+        """kill -9 and start again; returns when the node has registered."""
+        self.kill(name)
+        self.start(name)
+        self.wait_ready()
+
     def stop(self, name: str, *, terminate_sandboxes: bool = False) -> None:
         """SIGTERM; with ``terminate_sandboxes`` SIGINT-free clean-up of every sandbox first (SIGUSR1 to the node daemon)."""
         process = self._processes.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -295,3 +296,15 @@ def _changes(batches: Iterator[image_pb2.FileChanges]) -> dict[bytes, str]:
     paths = [change.path.split(b"/") for change in changes]
     assert all(before < after for before, after in itertools.pairwise(paths))
     return {change.path: change.kind for change in changes}
+
+
+@contextlib.contextmanager
+def ending(*sandboxes: RawSandbox) -> Iterator[None]:
+    """The sandboxes end with the block."""
+    try:
+        yield
+    finally:
+        for sandbox in sandboxes:
+            sandbox.terminate()
+        for sandbox in sandboxes:
+            sandbox.ended()
