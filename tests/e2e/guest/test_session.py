@@ -213,3 +213,18 @@ def test_the_greeting_may_be_begun_again(runsc_guests: RunscGuests, tmp_path: Pa
     with runsc_guests.guest(driver=Hesitant) as guest:
         guest.driver.ping()
         assert guest.driver.reset() == []
+
+
+@pytest.mark.needs_runsc
+def test_a_guest_gets_another_name(runsc_guest: LaunchedGuest) -> None:
+    """In a container only: elsewhere it would be the machine's."""
+    driver = runsc_guest.driver
+    assert driver.reset() == []
+    before = driver.shell("hostname").strip()
+    for name in ("sb-other", "x" * 64, before):
+        driver.call(16, text(name)).end()
+        assert driver.shell("hostname").strip() == name
+    for payload in (text("x" * 65), text("a") + b"more", b"", b"\xff\xff\xff\xff"):
+        with pytest.raises(GuestFailure):
+            driver.call(16, payload)
+    assert driver.shell("hostname").strip() == before
