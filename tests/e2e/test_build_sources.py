@@ -16,7 +16,7 @@ from cove.exception import DataLossError, RemoteError
 from tests.support.leaks import assert_holds
 from tests.support.live_cove import LiveCove
 from tests.support.live_fixtures import Sandboxes
-from tests.support.outside import BASE_TIME_S, Outside, outside
+from tests.support.outside import BASE_TIME_S, HOST, Outside, outside
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_fetched(app: cove.App, elsewhere: Outside, live: LiveCov
     with pytest.raises(RemoteError, match=r"refused|unreachable|timed out"):
         built(f"ADD http://127.0.0.1:{live.router_http_port}/healthz /x").build(app)
     with pytest.raises(RemoteError, match=r"refused|unreachable|timed out"):
-        built("ADD http://198.51.100.1/ /x").build(app)
+        built(f"ADD http://{HOST}/ /x").build(app)
 
 
 @pytest.fixture(scope="module")
