@@ -9,7 +9,8 @@ import cove
 
 SETUP = """
 import random
-data = [random.Random(7).gauss(100, 15) for _ in range(100_000)]
+numbers = random.Random(7)
+data = [numbers.gauss(100, 15) for _ in range(100_000)]
 def score(estimate): return round(abs(estimate - 100), 3)
 """
 
