@@ -80,7 +80,8 @@ async def test_a_connection_that_breaks_loses_and_doubles_nothing(browser: Chrom
         tab = await terminal(browser, shared, port=proxy.port)
         await tab.see(PROMPT)
         proxy.cuts, proxy.cut_down_after = 3, proxy.down + 10_000
-        await tab.type("for n in $(seq 1 5000); do echo line $n; done; read answer; echo got $answer\r")
+        # Without echo: what is typed while lines still come would show in the middle of one.
+        await tab.type("stty -echo; for n in $(seq 1 5000); do echo line $n; done; read answer; echo got $answer; stty echo\r")
         await tab.see("Reconnecting", BANNER)
         await tab.type("meanwhile\r")
         await tab.see("^got meanwhile *$")
