@@ -21,12 +21,13 @@ error_log stderr crit;
 events {{ worker_connections 1024; }}
 http {{
   access_log off;
+  keepalive_requests 100000000;
   client_body_temp_path {directory}/body;
   proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
-  upstream server {{ server 127.0.0.1:{upstream}; keepalive 64; }}
+  upstream server {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{port};
     location / {{ proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Connection ""; }}
