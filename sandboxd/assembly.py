@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -13,6 +13,7 @@ from policies.egress import EgressPolicy
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
 from sandboxd.memory.manifest import Manifest, SeenProcess
+from sandboxd.memory.seen import Census
 from sandboxd.runtime import Container
 
 INIT_PATH: Final = "/.cove/init"
@@ -46,8 +47,19 @@ class MemoryOrder(msgspec.Struct, frozen=True, kw_only=True):
     merge: Sequence[str]
 
 
-SaveState = Callable[[Path], Coroutine[Any, Any, tuple[SeenProcess, ...]]]
-"""Writes what the daemon knows of the sandbox into a directory that it makes, and tells what runs."""
+class Subject(Protocol):
+    """A sandbox whose memory becomes a snapshot, as its actor knows it."""
+
+    async def census(self) -> Census:
+        """What is in it that was not started from outside. It runs."""
+        ...
+
+    async def save_state(self, target: Path) -> tuple[SeenProcess, ...]:
+        """Write what the daemon knows of it into ``target``, which is made. It stands still.
+
+        Returns: what runs. Raises: ConflictError: it has ended. OSError.
+        """
+        ...
 
 
 class Assembly(Protocol):
@@ -97,7 +109,7 @@ class Assembly(Protocol):
         """
         ...
 
-    async def take_memory(self, entry: Entry, order: MemoryOrder, save: SaveState) -> Manifest:
+    async def take_memory(self, entry: Entry, order: MemoryOrder, subject: Subject) -> Manifest:
         """Make the sandbox's memory a snapshot of this node, and its changes a layer, as they are at one moment. Idempotent.
 
         Raises: ConflictError: it has ended. ResourceExhaustedError: no room. UnimplementedError: it cannot be kept. RuntimeFailed, OSError.

@@ -22,7 +22,7 @@ from cove.exception import ResourceExhaustedError
 from cove.types import SandboxId
 from policies.egress import EgressPolicy, Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
-from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, SaveState
+from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, Subject
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
 from sandboxd.egress_gate import EgressGate
@@ -184,7 +184,7 @@ class HostAssembly:
     async def take_layer(self, entry: Entry, layer_id: str, merge: Sequence[str]) -> float:
         return await self._take_layer(entry, layer_id, merge, lambda: self._frozen(entry.sandbox_id))
 
-    async def take_memory(self, entry: Entry, order: MemoryOrder, save: SaveState) -> Manifest:
+    async def take_memory(self, entry: Entry, order: MemoryOrder, subject: Subject) -> Manifest:
         f = self._f
         async with f.memory.turn(order.snapshot_id):
             if (known := f.memory.taken(order.snapshot_id)) is not None:
@@ -192,7 +192,7 @@ class HostAssembly:
             _check_room(f, entry.sandbox_id)
             await f.images.layers.remove(order.layer_id)  # of an attempt that ended before its memory was whole
             async with f.memory.taking(order.snapshot_id) as work:
-                moment = Moment(f.runtime, entry.sandbox_id, work, save)
+                moment = Moment(f.runtime, entry.sandbox_id, work, subject)
                 await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
                 await self._take_layer(entry, order.layer_id, order.merge, moment.stopped)
                 return await in_thread(moment.write_manifest, order, f.memory.machine)

@@ -233,7 +233,7 @@ class Node:
         with sandbox.activity():
             await guest.call(Op.SYNC)
             with _writing():
-                return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox.save_state))
+                return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox))
 
     async def set_network(self, sandbox_id: str, policy: EgressPolicy) -> None:
         """Let another egress policy hold for a sandbox. Raises: NotFoundError, and what ``Sandbox.set_network`` does."""

@@ -42,7 +42,9 @@ from sandboxd.lifecycle import (
     step,
 )
 from sandboxd.memory import passing_on
+from sandboxd.memory.census import take_census
 from sandboxd.memory.manifest import SeenProcess
+from sandboxd.memory.seen import Census
 from sandboxd.network_log import NetworkLog
 from sandboxd.processes import Process, ProcessTable, SpoolSizes
 from sandboxd.runtime import ContainerStatus, Runtime
@@ -358,11 +360,12 @@ class Sandbox:
         if self.entry.command and private is None:
             await self.processes.start(guest, self._main_request(), "main")
 
-    async def save_state(self, target: Path) -> tuple[SeenProcess, ...]:
-        """Write what the daemon knows of the sandbox into ``target``, which is made; its processes stand still.
+    async def census(self) -> Census:
+        """See ``assembly.Subject``. Raises: ConflictError: it has ended."""
+        return await take_census(await self.guest(), {process.pid for process in self.processes if process.live})
 
-        Returns: what runs. Raises: ConflictError: it has ended. OSError.
-        """
+    async def save_state(self, target: Path) -> tuple[SeenProcess, ...]:
+        """See ``assembly.Subject``."""
         return await passing_on.leave_behind(target, await self.guest(), self.processes, self._directory, self.entry, self._env)
 
     def _main_request(self) -> ProcessRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Final
 
 from cove.exception import InvalidError
@@ -14,6 +15,9 @@ MAX_TEXT: Final = 128
 MAX_FEATURES: Final = 1_024
 MAX_PROCESSES: Final = 5_000
 """More than a sandbox can have of those that were started from outside."""
+
+MAX_SEEN: Final = 1_000
+"""Children, and ports."""
 
 MAX_SPEC_BYTES: Final = 256 << 10
 
@@ -31,6 +35,9 @@ def checked(answer: snapshot_pb2.MemorySnapshotResponse) -> snapshot_pb2.MemoryS
     _check(_are_short((machine.architecture, machine.runsc_version, machine.platform, *machine.cpu_features)), "machine")
     _check(len(answer.processes) <= MAX_PROCESSES, "processes")
     _check(_are_short(text for process in answer.processes for text in (process.exec_id, process.program)), "processes")
+    children, ports = answer.children.children, answer.ports.ports
+    _check(len(children) <= MAX_SEEN and _are_short(child.program for child in children), "children")
+    _check(len(ports) <= MAX_SEEN and all(map(_is_port, ports)), "ports")
     kept = snapshot_pb2.MemorySnapshotResponse()
     kept.CopyFrom(answer)
     kept.spec.env.clear()
@@ -58,6 +65,8 @@ def to_snapshot_info(snapshot: SnapshotRecord) -> snapshot_pb2.SnapshotInfo:
     """All that clients may know of it."""
     taken = taken_of(snapshot)
     return snapshot_pb2.SnapshotInfo(
+        children=taken.children if taken.HasField("children") else None,
+        ports=taken.ports if taken.HasField("ports") else None,
         snapshot_id=snapshot.snapshot_id,
         sandbox_id=snapshot.sandbox_id,
         parent_snapshot_id=snapshot.parent_snapshot_id,
@@ -75,6 +84,14 @@ def to_snapshot_info(snapshot: SnapshotRecord) -> snapshot_pb2.SnapshotInfo:
 
 def _are_short(texts: Iterable[str]) -> bool:
     return all(len(text) <= MAX_TEXT for text in texts)
+
+
+def _is_port(seen: snapshot_pb2.SnapshotPort) -> bool:
+    try:
+        ip_address(seen.address)
+    except ValueError:
+        return False
+    return seen.protocol in ("tcp", "udp") and 0 < seen.port < 2**16
 
 
 def _check(passed: bool, field: str) -> None:

@@ -12,12 +12,13 @@ from typing import Final
 import msgspec
 
 from cove.exception import DataLossError
+from cove.wire import common_pb2, snapshot_pb2
 from sandboxd.memory.layout import MANIFEST
 from sandboxd.memory.machine import Machine
+from sandboxd.memory.seen import MAX_PROGRAM, SeenChild, SeenPort
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 16 * 2**20
-MAX_PROGRAM: Final = 64
 
 
 class KeptFile(msgspec.Struct, frozen=True):
@@ -45,12 +46,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     stopped_s: float
     processes: tuple[SeenProcess, ...]
+    children: tuple[SeenChild, ...] | None = None
+    ports: tuple[SeenPort, ...] | None = None
+    """Both as of right before the sandbox stood still; None: see ``Census``, or an older cove took it."""
     files: Mapping[str, KeptFile]
     """By path below the snapshot's directory."""
 
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files.values())
+
+    def to_wire(self, spec: common_pb2.SandboxSpec) -> snapshot_pb2.MemorySnapshotResponse:
+        """What the router is told of a snapshot of a sandbox of this ``spec``."""
+        taken = snapshot_pb2.MemorySnapshotResponse(
+            stopped_s=self.stopped_s,
+            memory_bytes=self.size_bytes,
+            machine=self.machine.to_wire(),
+            spec=spec,
+            processes=[snapshot_pb2.SnapshotProcess(**msgspec.structs.asdict(seen)) for seen in self.processes],
+        )
+        if self.children is not None:
+            children = [snapshot_pb2.SnapshotChild(**msgspec.structs.asdict(seen)) for seen in self.children]
+            taken.children.CopyFrom(snapshot_pb2.SnapshotChildren(children=children))
+        if self.ports is not None:
+            ports = [snapshot_pb2.SnapshotPort(**msgspec.structs.asdict(seen)) for seen in self.ports]
+            taken.ports.CopyFrom(snapshot_pb2.SnapshotPorts(ports=ports))
+        return taken
 
 
 def hash_files(directory: Path) -> dict[str, KeptFile]:

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from cove.types import SandboxId
-from sandboxd.assembly import MemoryOrder, SaveState
+from sandboxd.assembly import MemoryOrder, Subject
 from sandboxd.memory.layout import IMAGE, STATE
 from sandboxd.memory.machine import Machine
 from sandboxd.memory.manifest import Manifest, SeenProcess, hash_files, write_manifest
+from sandboxd.memory.seen import Census
 from sandboxd.runtime import Runtime
 
 
@@ -21,13 +22,14 @@ class Moment:
 
     Args:
         work: the directory that becomes the snapshot.
-        save: writes what the daemon knows of the sandbox.
+        subject: the sandbox, as its actor knows it.
     """
 
-    def __init__(self, runtime: Runtime, sandbox_id: SandboxId, work: Path, save: SaveState) -> None:
-        self._runtime, self._sandbox_id, self._work, self._save = runtime, sandbox_id, work, save
+    def __init__(self, runtime: Runtime, sandbox_id: SandboxId, work: Path, subject: Subject) -> None:
+        self._runtime, self._sandbox_id, self._work, self._subject = runtime, sandbox_id, work, subject
         self._stopped_s = 0.0
         self._processes: tuple[SeenProcess, ...] = ()
+        self._census = Census(children=None, ports=None)
 
     @contextlib.asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
@@ -36,6 +38,7 @@ class Moment:
         Raises: ConflictError: something in there cannot be kept. RuntimeFailed, OSError: it could not be stopped, or its memory not be
                 written. It goes on in any case.
         """
+        self._census = await self._subject.census()  # the guest tells, so it has to be before
         began = time.monotonic()
         await self._runtime.pause(self._sandbox_id)
         try:
@@ -46,7 +49,7 @@ class Moment:
             self._stopped_s = time.monotonic() - began
 
     async def _keep_memory(self) -> None:
-        saving = asyncio.create_task(self._save(self._work / STATE), name="state of a snapshot")
+        saving = asyncio.create_task(self._subject.save_state(self._work / STATE), name="state of a snapshot")
         try:
             await self._runtime.checkpoint(self._sandbox_id, self._work / IMAGE)
         finally:
@@ -61,6 +64,8 @@ class Moment:
             machine=machine,
             stopped_s=self._stopped_s,
             processes=self._processes,
+            children=self._census.children,
+            ports=self._census.ports,
             files=hash_files(self._work),
         )
         write_manifest(self._work, manifest)

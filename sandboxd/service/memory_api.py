@@ -40,17 +40,7 @@ class MemoryApi:
             merge=list(request.merge_layer_ids),
         )
         manifest = await self._node.take_memory(request.sandbox_id, order)
-        processes = [
-            snapshot_pb2.SnapshotProcess(exec_id=seen.exec_id, pid=seen.pid, pty=seen.pty, program=seen.program)
-            for seen in manifest.processes
-        ]
-        return snapshot_pb2.MemorySnapshotResponse(
-            stopped_s=manifest.stopped_s,
-            memory_bytes=manifest.size_bytes,
-            machine=manifest.machine.to_wire(),
-            spec=spec_of(self._node.get(request.sandbox_id).entry),
-            processes=processes,
-        )
+        return manifest.to_wire(spec_of(self._node.get(request.sandbox_id).entry))
 
     @unary
     async def MemoryStore(self, request: snapshot_pb2.MemoryStoreRequest, context: Context) -> snapshot_pb2.MemoryRef:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cove.exception import NotFoundError, UnimplementedError
 from cove.types import SandboxId
 from policies.egress import EgressPolicy
-from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, SaveState
+from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, Subject
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
 from sandboxd.memory.manifest import Manifest
@@ -81,7 +81,7 @@ class SimAssembly:
         """There are no files to keep."""
         return 0.0
 
-    async def take_memory(self, entry: Entry, order: MemoryOrder, save: SaveState) -> Manifest:
+    async def take_memory(self, entry: Entry, order: MemoryOrder, subject: Subject) -> Manifest:
         raise UnimplementedError("Simulated sandboxes have no memory that could be kept.", remedy="Use a node with runsc.")
 
     async def owners(self) -> frozenset[SandboxId]:

@@ -11,7 +11,7 @@ from cove._dual import Face, Iteration, iteration_function, method, unwrap, wrap
 
 if TYPE_CHECKING:
     from cove.client import Client
-    from cove.types import SnapshotInfo
+    from cove.types import SnapshotDiff, SnapshotInfo
 
 
 class SandboxSnapshot(Face):
@@ -68,6 +68,14 @@ class SandboxSnapshot(Face):
         Raises:  DataLossError: naming what is damaged. NotFoundError: there is no such snapshot.
         """
         await self._impl.verify()
+
+    @method
+    async def diff(self, other: SandboxSnapshot) -> SnapshotDiff:
+        """What is different in ``other``: files, processes, and ports that something listens on. Both must be on one server.
+
+        Raises:  NotFoundError: one of them is not there (any more).
+        """
+        return await self._impl.diff(unwrap(other, _SandboxSnapshot))
 
     @method
     async def pin(self) -> None:

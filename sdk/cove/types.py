@@ -152,6 +152,33 @@ class SnapshotProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotChild:
+    """A process that a memory snapshot has and that nobody started by ``exec``: others in there did.
+
+    Attributes:
+        program: as it calls itself, at most 15 bytes of it.
+    """
+
+    pid: int
+    parent_pid: int
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPort:
+    """Where something in a memory snapshot waits for others.
+
+    Attributes:
+        protocol: ``tcp``: it listens; ``udp``: bound, without a peer. UDP over IPv6 is not seen.
+        address: such as ``0.0.0.0`` or ``::``.
+    """
+
+    protocol: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotInfo:
     """What the server knows of a memory snapshot. Times are Unix seconds.
 
@@ -164,6 +191,8 @@ class SnapshotInfo:
         memory_bytes: on the disk of its node.
         stored: whether the store has it, so that every machine of its kind can restore it.
         stopped_s: how long the sandbox stood still for it.
+        children: processes that those in ``processes`` started, right before the sandbox stood still; None: not known.
+        ports: likewise, what listened.
     """
 
     snapshot_id: str
@@ -178,6 +207,35 @@ class SnapshotInfo:
     stopped_s: float
     processes: tuple[SnapshotProcess, ...]
     machine: MachineKind
+    children: tuple[SnapshotChild, ...] | None = None
+    ports: tuple[SnapshotPort, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessChange:
+    """What became of a process from one memory snapshot to another.
+
+    Attributes:
+        kind: ``started``, ``ended`` or ``kept``.
+        exec_id: None of one that nobody started by ``exec``.
+    """
+
+    kind: str
+    exec_id: str | None
+    pid: int
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortChange:
+    """What began or ceased to listen from one memory snapshot to another.
+
+    Attributes:
+        kind: ``opened`` or ``closed``.
+    """
+
+    kind: str
+    port: SnapshotPort
 
 
 class FileWatchEventType(Enum):
@@ -274,3 +332,18 @@ class FileChange:
 
     path: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDiff:
+    """What is different between two memory snapshots.
+
+    Attributes:
+        files: sorted by path.
+        processes: all that either has, by pid. Of those that nobody started by ``exec`` only if it is known of both.
+        ports: None: it is not known of both.
+    """
+
+    files: tuple[FileChange, ...]
+    processes: tuple[ProcessChange, ...]
+    ports: tuple[PortChange, ...] | None

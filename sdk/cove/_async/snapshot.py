@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from cove import _spec
+from cove._async import _changes
 from cove._async.base import Exposed
 from cove._async.client import _Client, connection_of
+from cove._snapshot_diff import port_changes, process_changes
 from cove._transport.connection import Connection
-from cove._transport.methods import SNAPSHOT_DELETE, SNAPSHOT_GET, SNAPSHOT_LIST, SNAPSHOT_PIN, SNAPSHOT_VERIFY
+from cove._transport.methods import IMAGE_DIFF, SNAPSHOT_DELETE, SNAPSHOT_GET, SNAPSHOT_LIST, SNAPSHOT_PIN, SNAPSHOT_VERIFY
 from cove.exception import InvalidError
-from cove.types import MachineKind, SnapshotInfo, SnapshotProcess
-from cove.wire import snapshot_pb2
+from cove.types import MachineKind, SnapshotChild, SnapshotDiff, SnapshotInfo, SnapshotPort, SnapshotProcess
+from cove.wire import image_pb2, snapshot_pb2
 
 LIST_PAGE: Final = 100
 """Snapshots that one question for a list brings."""
@@ -85,6 +87,16 @@ class _SandboxSnapshot(Exposed):
         """
         await self._connection.control.call(SNAPSHOT_VERIFY, snapshot_pb2.SnapshotVerifyRequest(snapshot_id=self._snapshot_id))
 
+    async def diff(self, other: _SandboxSnapshot) -> SnapshotDiff:
+        """What is different in ``other``: files, processes, and ports that something listens on. Both must be on one server.
+
+        Raises:  NotFoundError: one of them is not there (any more).
+        """
+        old, new = await self.info(), await other.info()
+        request = image_pb2.ImageDiffRequest(old_image_id=old.image_id, new_image_id=new.image_id)
+        files = await _changes.collect(self._connection, IMAGE_DIFF, request)
+        return SnapshotDiff(tuple(files), process_changes(old, new), port_changes(old, new))
+
     async def pin(self) -> None:
         """Keep it, whatever happens: it neither expires nor can be deleted until :meth:`unpin`. Raises: NotFoundError."""
         await self._pin(snapshot_pb2.SnapshotPinRequest(snapshot_id=self._snapshot_id, pinned=True))
@@ -128,4 +140,18 @@ def snapshot_info(info: snapshot_pb2.SnapshotInfo) -> SnapshotInfo:
         stopped_s=info.stopped_s,
         processes=tuple(SnapshotProcess(one.exec_id, one.pid, one.pty, one.program) for one in info.processes),
         machine=MachineKind(info.machine.architecture, info.machine.runsc_version, info.machine.platform, tuple(info.machine.cpu_features)),
+        children=_children(info),
+        ports=_ports(info),
     )
+
+
+def _children(info: snapshot_pb2.SnapshotInfo) -> tuple[SnapshotChild, ...] | None:
+    if not info.HasField("children"):
+        return None
+    return tuple(SnapshotChild(one.pid, one.parent_pid, one.program) for one in info.children.children)
+
+
+def _ports(info: snapshot_pb2.SnapshotInfo) -> tuple[SnapshotPort, ...] | None:
+    if not info.HasField("ports"):
+        return None
+    return tuple(SnapshotPort(one.protocol, one.address, one.port) for one in info.ports.ports)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from cove._async.client import connection_of
-from cove._async.snapshot import _SandboxSnapshot
+from cove._async.snapshot import _SandboxSnapshot, snapshot_info
 from cove._transport.methods import SNAPSHOT_GET, SNAPSHOT_LIST
 from cove.cli import _sandboxes
 from cove.cli._many import each, first
 from cove.cli._show import when
 from cove.exception import Error
+from cove.types import SnapshotDiff
 from cove.wire import snapshot_pb2
 
 
@@ -59,9 +61,23 @@ async def fork(sandbox: str, count: int) -> list[str]:
     return [one.object_id for one in await (await _sandboxes.find(sandbox)).fork(count)]
 
 
+async def diff(old_id: str, new_id: str) -> SnapshotDiff:
+    """What is different in the second. Raises: NotFoundError."""
+    return await _SandboxSnapshot.from_id(old_id).diff(_SandboxSnapshot.from_id(new_id))
+
+
+def differences(diff: SnapshotDiff) -> dict[str, Any]:
+    """For JSON. What is not known is null."""
+    return {
+        "files": [{"kind": change.kind, "path": change.path} for change in diff.files],
+        "processes": [asdict(change) for change in diff.processes],
+        "ports": None if diff.ports is None else [{"kind": change.kind, **asdict(change.port)} for change in diff.ports],
+    }
+
+
 def facts(info: snapshot_pb2.SnapshotInfo) -> dict[str, Any]:
     """One snapshot for JSON. Times are Unix seconds; what is not known is null."""
-    machine = info.machine
+    machine, known = info.machine, snapshot_info(info)
     return {
         "snapshot_id": info.snapshot_id,
         "sandbox_id": info.sandbox_id,
@@ -74,6 +90,8 @@ def facts(info: snapshot_pb2.SnapshotInfo) -> dict[str, Any]:
         "stored": info.stored,
         "stopped_s": info.stopped_s,
         "processes": [{"exec_id": one.exec_id, "pid": one.pid, "pty": one.pty, "program": one.program} for one in info.processes],
+        "children": [asdict(one) for one in known.children] if known.children is not None else None,
+        "ports": [asdict(one) for one in known.ports] if known.ports is not None else None,
         "machine": {
             "architecture": machine.architecture,
             "runsc_version": machine.runsc_version,

@@ -1,4 +1,4 @@
-"""``cove snapshot``: what memory snapshots there are, and keeping, verifying and removing them."""
+"""``cove snapshot``: what memory snapshots there are, and comparing, verifying, keeping and removing them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ Json = Annotated[bool, typer.Option("--json/--no-json", help="Print JSON.")]
 
 def commands(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    group = typer.Typer(help="List, verify, keep and remove snapshots of running sandboxes.", no_args_is_help=True)
+    group = typer.Typer(help="List, compare, verify, keep and remove snapshots of running sandboxes.", no_args_is_help=True)
     group.command("list")(list_)
     group.command("show")(show)
+    group.command("diff")(diff)
     group.command("verify")(verify)
     group.command("pin")(pin)
     group.command("unpin")(unpin)
@@ -52,12 +53,33 @@ def show(snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its i
     if json:
         print_json(facts)
         return
-    machine, processes = facts.pop("machine"), facts.pop("processes")
+    machine, processes, children, ports = (facts.pop(key) for key in ("machine", "processes", "children", "ports"))
     shown = {**facts, "created_at": ago(info.created_at), "expires_at": _expires(info), "memory_bytes": size(info.memory_bytes)}
     rows = [(key.removesuffix("_at").removesuffix("_bytes").replace("_", " "), _text(value)) for key, value in shown.items()]
     rows.append(("gVisor", f"{machine['runsc_version']} on {machine['architecture']}, {machine['platform']}"))
-    rows.extend(("process", f"{one['exec_id']}: {one['program']}, pid {one['pid']}") for one in processes)
+    rows.extend(("process", _process(one)) for one in processes)
+    rows.extend(("child", f"{_process(one)}, of {one['parent_pid']}") for one in children or ())
+    rows.extend(("port", _port(one)) for one in ports or ())
     print_table(("", ""), rows, empty="")
+
+
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help="The id of one (sn-…).")],
+    new: Annotated[str, typer.Argument(metavar="B", help="The id of another.")],
+    json: Json = False,
+) -> None:
+    """Show what is different in the snapshot B: files, processes, ports that something listens on."""
+    with progress("Comparing"):
+        differences = run(_diff(old, new))
+    if json:
+        print_json(differences)
+        return
+    ports = differences["ports"]
+    rows = [(one["kind"], "file", one["path"]) for one in differences["files"]]
+    rows += [(one["kind"], "process", _process(one)) for one in differences["processes"]]
+    rows += [(one["kind"], "port", _port(one)) for one in ports or ()]
+    rows += [("unknown", "ports", "could not be seen, or an older cove took one of the snapshots")] if ports is None else []
+    print_table(("", "What", ""), rows, empty="No differences.")
 
 
 def verify(snapshots: References) -> None:
@@ -95,6 +117,12 @@ def _get(snapshot_id: str) -> Coroutine[Any, Any, snapshot_pb2.SnapshotInfo]:
     from cove.cli import _snapshots
 
     return _snapshots.get(snapshot_id)
+
+
+async def _diff(old_id: str, new_id: str) -> dict[str, Any]:
+    from cove.cli import _snapshots
+
+    return _snapshots.differences(await _snapshots.diff(old_id, new_id))
 
 
 def _verify(snapshot_ids: list[str]) -> Coroutine[Any, Any, list[Error]]:
@@ -135,6 +163,16 @@ def _row(info: snapshot_pb2.SnapshotInfo) -> tuple[str, ...]:
 
 def _expires(info: snapshot_pb2.SnapshotInfo) -> str:
     return "pinned" if info.pinned else ahead(info.expires_at) if info.expires_at else "never"
+
+
+def _process(process: dict[str, Any]) -> str:
+    exec_id = process.get("exec_id")
+    return f"{exec_id}: {process['program']}, pid {process['pid']}" if exec_id else f"{process['program']}, pid {process['pid']}"
+
+
+def _port(port: dict[str, Any]) -> str:
+    address = f"[{port['address']}]" if ":" in port["address"] else port["address"]
+    return f"{port['protocol']} {address}:{port['port']}"
 
 
 def _text(value: object) -> str:

@@ -46,18 +46,22 @@ class MemorySnapshotRequest(_message.Message):
     def __init__(self, sandbox_id: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., layer_id: _Optional[str] = ..., merge_layer_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MemorySnapshotResponse(_message.Message):
-    __slots__ = ("stopped_s", "memory_bytes", "machine", "spec", "processes")
+    __slots__ = ("stopped_s", "memory_bytes", "machine", "spec", "processes", "children", "ports")
     STOPPED_S_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MACHINE_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
     stopped_s: float
     memory_bytes: int
     machine: MachineKind
     spec: _common_pb2.SandboxSpec
     processes: _containers.RepeatedCompositeFieldContainer[SnapshotProcess]
-    def __init__(self, stopped_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., machine: _Optional[_Union[MachineKind, _Mapping]] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[SnapshotProcess, _Mapping]]] = ...) -> None: ...
+    children: SnapshotChildren
+    ports: SnapshotPorts
+    def __init__(self, stopped_s: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., machine: _Optional[_Union[MachineKind, _Mapping]] = ..., spec: _Optional[_Union[_common_pb2.SandboxSpec, _Mapping]] = ..., processes: _Optional[_Iterable[_Union[SnapshotProcess, _Mapping]]] = ..., children: _Optional[_Union[SnapshotChildren, _Mapping]] = ..., ports: _Optional[_Union[SnapshotPorts, _Mapping]] = ...) -> None: ...
 
 class SnapshotProcess(_message.Message):
     __slots__ = ("exec_id", "pid", "pty", "program")
@@ -70,6 +74,38 @@ class SnapshotProcess(_message.Message):
     pty: bool
     program: str
     def __init__(self, exec_id: _Optional[str] = ..., pid: _Optional[int] = ..., pty: bool = ..., program: _Optional[str] = ...) -> None: ...
+
+class SnapshotChild(_message.Message):
+    __slots__ = ("pid", "parent_pid", "program")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_PID_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    parent_pid: int
+    program: str
+    def __init__(self, pid: _Optional[int] = ..., parent_pid: _Optional[int] = ..., program: _Optional[str] = ...) -> None: ...
+
+class SnapshotChildren(_message.Message):
+    __slots__ = ("children",)
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    children: _containers.RepeatedCompositeFieldContainer[SnapshotChild]
+    def __init__(self, children: _Optional[_Iterable[_Union[SnapshotChild, _Mapping]]] = ...) -> None: ...
+
+class SnapshotPort(_message.Message):
+    __slots__ = ("protocol", "address", "port")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    protocol: str
+    address: str
+    port: int
+    def __init__(self, protocol: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class SnapshotPorts(_message.Message):
+    __slots__ = ("ports",)
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    ports: _containers.RepeatedCompositeFieldContainer[SnapshotPort]
+    def __init__(self, ports: _Optional[_Iterable[_Union[SnapshotPort, _Mapping]]] = ...) -> None: ...
 
 class MemoryStoreRequest(_message.Message):
     __slots__ = ("snapshot_id",)
@@ -108,7 +144,7 @@ class MemoryVerifyResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class SnapshotInfo(_message.Message):
-    __slots__ = ("snapshot_id", "sandbox_id", "parent_snapshot_id", "image_id", "created_at", "expires_at", "pinned", "memory_bytes", "stored", "stopped_s", "processes", "machine")
+    __slots__ = ("snapshot_id", "sandbox_id", "parent_snapshot_id", "image_id", "created_at", "expires_at", "pinned", "memory_bytes", "stored", "stopped_s", "processes", "machine", "children", "ports")
     SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
     SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +157,8 @@ class SnapshotInfo(_message.Message):
     STOPPED_S_FIELD_NUMBER: _ClassVar[int]
     PROCESSES_FIELD_NUMBER: _ClassVar[int]
     MACHINE_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
     snapshot_id: str
     sandbox_id: str
     parent_snapshot_id: str
@@ -133,7 +171,9 @@ class SnapshotInfo(_message.Message):
     stopped_s: float
     processes: _containers.RepeatedCompositeFieldContainer[SnapshotProcess]
     machine: MachineKind
-    def __init__(self, snapshot_id: _Optional[str] = ..., sandbox_id: _Optional[str] = ..., parent_snapshot_id: _Optional[str] = ..., image_id: _Optional[str] = ..., created_at: _Optional[float] = ..., expires_at: _Optional[float] = ..., pinned: bool = ..., memory_bytes: _Optional[int] = ..., stored: bool = ..., stopped_s: _Optional[float] = ..., processes: _Optional[_Iterable[_Union[SnapshotProcess, _Mapping]]] = ..., machine: _Optional[_Union[MachineKind, _Mapping]] = ...) -> None: ...
+    children: SnapshotChildren
+    ports: SnapshotPorts
+    def __init__(self, snapshot_id: _Optional[str] = ..., sandbox_id: _Optional[str] = ..., parent_snapshot_id: _Optional[str] = ..., image_id: _Optional[str] = ..., created_at: _Optional[float] = ..., expires_at: _Optional[float] = ..., pinned: bool = ..., memory_bytes: _Optional[int] = ..., stored: bool = ..., stopped_s: _Optional[float] = ..., processes: _Optional[_Iterable[_Union[SnapshotProcess, _Mapping]]] = ..., machine: _Optional[_Union[MachineKind, _Mapping]] = ..., children: _Optional[_Union[SnapshotChildren, _Mapping]] = ..., ports: _Optional[_Union[SnapshotPorts, _Mapping]] = ...) -> None: ...
 
 class SandboxSnapshotRequest(_message.Message):
     __slots__ = ("sandbox_id", "idempotency_key", "ttl_s", "timeout_s")

@@ -186,6 +186,12 @@ async def test_what_is_not_there_is_not_found(patient: Cluster, node: FakeNode, 
         {"machine": snapshot_pb2.MachineKind()},
         {"machine": snapshot_pb2.MachineKind(runsc_version="x" * 300)},
         {"processes": [snapshot_pb2.SnapshotProcess(program="x" * 300)]},
+        {"children": snapshot_pb2.SnapshotChildren(children=[snapshot_pb2.SnapshotChild(program="x" * 300)])},
+        {"children": snapshot_pb2.SnapshotChildren(children=[snapshot_pb2.SnapshotChild()] * 1001)},
+        {"ports": snapshot_pb2.SnapshotPorts(ports=[snapshot_pb2.SnapshotPort(protocol="tcp", address="::", port=1)] * 1001)},
+        {"ports": snapshot_pb2.SnapshotPorts(ports=[snapshot_pb2.SnapshotPort(protocol="sctp", address="::", port=1)])},
+        {"ports": snapshot_pb2.SnapshotPorts(ports=[snapshot_pb2.SnapshotPort(protocol="tcp", address="here", port=1)])},
+        {"ports": snapshot_pb2.SnapshotPorts(ports=[snapshot_pb2.SnapshotPort(protocol="tcp", address="::", port=65536)])},
         {"spec": common_pb2.SandboxSpec(workdir="/" + "x" * 300_000)},
     ],
 )
@@ -203,6 +209,21 @@ async def test_a_node_that_answers_nonsense_is_not_believed(patient: Cluster, no
     with pytest.raises(InvalidError):
         await call
     assert not await listed(patient.client) and not await image_ids(patient.client)
+
+
+async def test_what_a_node_saw_in_a_sandbox_is_told(patient: Cluster, node: FakeNode) -> None:
+    source = await sandbox_of(patient.client)
+    blind = await take(patient.client, source)
+    assert not blind.HasField("children") and not blind.HasField("ports")
+    answer = node.memory._answer(source)
+    answer.children.children.add(pid=9, parent_pid=2, program="sh")
+    answer.ports.ports.add(protocol="udp", address="127.0.0.1", port=53)
+    node.memory._answer = lambda sandbox_id: answer  # type: ignore[method-assign]
+    info = await get(patient.client, (await take(patient.client, source)).snapshot_id)
+    assert (info.children, info.ports) == (answer.children, answer.ports)
+    answer.children.ClearField("children")
+    empty = await take(patient.client, source)
+    assert empty.HasField("children") and not empty.children.children
 
 
 async def test_secrets_of_a_node_that_tells_them_are_not_kept(patient: Cluster, node: FakeNode, tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from cove.exception import DataLossError, VersionError
+from cove.wire import common_pb2
 from sandboxd.memory import manifest as manifests
 from sandboxd.memory.layout import MANIFEST
 from sandboxd.memory.machine import Machine, _cpu_features
 from sandboxd.memory.manifest import Manifest, SeenProcess, check_files, hash_files, look_of, program_of, read_manifest, write_manifest
+from sandboxd.memory.seen import SeenChild, SeenPort
 
 MACHINE = Machine(architecture="x86_64", runsc_version="1", platform="systrap", cpu_features=("avx", "sse"))
 
@@ -136,3 +138,23 @@ def test_a_machine_that_can_more_restores() -> None:
 def test_features_of_processors() -> None:
     assert _cpu_features("processor : 0\nflags\t\t: sse avx\n\nprocessor : 1\nflags : x\n") == ("avx", "sse")
     assert _cpu_features("Features\t: fp asimd\n") == ("asimd", "fp") and _cpu_features("") == ()
+
+
+def test_one_of_an_older_cove_knows_of_no_children_and_ports(snapshot: Path) -> None:
+    fields = msgspec.json.decode((snapshot / MANIFEST).read_bytes())
+    del fields["children"], fields["ports"]
+    (snapshot / MANIFEST).write_bytes(msgspec.json.encode(fields))
+    manifest = read_manifest(snapshot)
+    assert manifest.children is None and manifest.ports is None
+    told = manifest.to_wire(common_pb2.SandboxSpec())
+    assert not told.HasField("children") and not told.HasField("ports")
+
+
+def test_the_router_is_told_what_was_seen(snapshot: Path) -> None:
+    seen = SeenPort(protocol="tcp", address="::1", port=80), SeenChild(pid=9, parent_pid=2, program="sh")
+    told = msgspec.structs.replace(read_manifest(snapshot), ports=seen[:1], children=seen[1:]).to_wire(common_pb2.SandboxSpec(workdir="/x"))
+    assert [(port.protocol, port.address, port.port) for port in told.ports.ports] == [("tcp", "::1", 80)]
+    assert [(child.pid, child.parent_pid, child.program) for child in told.children.children] == [(9, 2, "sh")]
+    assert (told.spec.workdir, told.processes[0].exec_id, told.memory_bytes) == ("/x", "ex-1", 5002)
+    empty = msgspec.structs.replace(read_manifest(snapshot), ports=(), children=()).to_wire(common_pb2.SandboxSpec())
+    assert empty.HasField("ports") and empty.HasField("children")

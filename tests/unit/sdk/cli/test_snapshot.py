@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cove.wire import image_pb2
 from tests.support.fake_server import FakeServer, World
 from tests.unit.sdk.cli.conftest import Cli, add
 
@@ -15,7 +16,11 @@ def world(server: FakeServer) -> World:
 
 def test_without_a_profile_every_command_says_cove_up(run: Cli) -> None:
     nouns = (["snapshot", "list"], ["sandbox", "snapshot", "x"], ["sandbox", "fork", "x"])
-    for command in (*nouns, *(["snapshot", verb, "sn-x"] for verb in ("show", "verify", "pin", "unpin", "rm"))):
+    for command in (
+        *nouns,
+        ["snapshot", "diff", "sn-x", "sn-y"],
+        *(["snapshot", verb, "sn-x"] for verb in ("show", "verify", "pin", "unpin", "rm")),
+    ):
         result = run(*command)
         assert result.exit_code == 1, command
         assert "cove up" in result.err, command
@@ -35,6 +40,8 @@ def test_json_has_stable_keys(run: Cli, world: World) -> None:
         "stored": False,
         "stopped_s": 0.05,
         "processes": [{"exec_id": "main", "pid": 2, "pty": False, "program": "python3"}],
+        "children": None,
+        "ports": None,
         "machine": {"architecture": "x86_64", "runsc_version": "r-1", "platform": "systrap", "cpu_features": ["sse2"]},
     }
     assert run("snapshot", "list", "--json").json == [expected]
@@ -50,6 +57,42 @@ def test_tables_are_for_people_and_names_cannot_steer_their_terminals(run: Cli, 
     assert info.snapshot_id in table and "3.0 MiB" in table and "pinned" in table
     shown = run("snapshot", "show", info.snapshot_id).out
     assert "\x1b" not in shown and "r-1 on x86_64, systrap" in shown
+
+
+def test_what_was_seen_in_it_is_shown(run: Cli, world: World) -> None:
+    info = world.memories.add("sb-1")
+    info.children.children.add(pid=9, parent_pid=2, program="sh\x1b[2J")
+    info.ports.ports.add(protocol="tcp", address="::1", port=80)
+    facts = run("snapshot", "show", info.snapshot_id, "--json").json
+    assert facts["children"] == [{"pid": 9, "parent_pid": 2, "program": "sh\x1b[2J"}]
+    assert facts["ports"] == [{"protocol": "tcp", "address": "::1", "port": 80}]
+    shown = run("snapshot", "show", info.snapshot_id).out
+    assert "tcp [::1]:80" in shown and "pid 9, of 2" in shown and "\x1b" not in shown
+
+
+def test_two_are_compared(run: Cli, world: World) -> None:
+    old, new = world.memories.add("sb-1"), world.memories.add("sb-1")
+    world.images.known |= {info.image_id: image_pb2.ImageInfo(image_id=info.image_id) for info in (old, new)}
+    blind = run("snapshot", "diff", old.snapshot_id, new.snapshot_id)
+    assert "ports" in blind.out and run("snapshot", "diff", old.snapshot_id, new.snapshot_id, "--json").json["ports"] is None
+    world.images.changes = [image_pb2.FileChange(path=b"tmp/\x1b", kind="added")]
+    for info in (old, new):
+        info.ports.SetInParent()
+    new.ports.ports.add(protocol="udp", address="0.0.0.0", port=53)
+    new.processes.add(exec_id="ex-2", pid=9, program="sh")
+    told = run("snapshot", "diff", old.snapshot_id, new.snapshot_id, "--json").json
+    assert told == {
+        "files": [{"kind": "added", "path": "/tmp/\x1b"}],
+        "processes": [
+            {"kind": "kept", "exec_id": "main", "pid": 2, "program": "python3"},
+            {"kind": "started", "exec_id": "ex-2", "pid": 9, "program": "sh"},
+        ],
+        "ports": [{"kind": "opened", "protocol": "udp", "address": "0.0.0.0", "port": 53}],
+    }
+    shown = run("snapshot", "diff", old.snapshot_id, new.snapshot_id).out
+    assert "udp 0.0.0.0:53" in shown and "ex-2: sh, pid 9" in shown and "\x1b" not in shown
+    missing = run("snapshot", "diff", old.snapshot_id, "sn-x")
+    assert missing.exit_code == 1 and "sn-x" in missing.err
 
 
 def test_lists_are_limited_to_what_is_asked_for(run: Cli, world: World) -> None:
