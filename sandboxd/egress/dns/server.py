@@ -17,6 +17,7 @@ import structlog
 from cove.types import SandboxId
 from sandboxd.egress.dns.message import PLAIN_UDP, MalformedError, Query, read_query, refuse_unread, write_reply
 from sandboxd.egress.dns.resolver import Reply, Resolver
+from sandboxd.egress.dns.upstream import FAILED
 from sandboxd.egress.model import Client, Gatekeeper
 
 log = structlog.get_logger()
@@ -110,11 +111,7 @@ class DnsServer:
     async def _reply_later(
         self, transport: asyncio.DatagramTransport, query: Query, work: Coroutine[Any, Any, Reply], peer: Any, limit: int
     ) -> None:
-        try:
-            reply = await work
-        except Exception:  # of one question; the next may fare better, and the program inside asks again
-            log.exception("question failed")
-            return
+        reply = await _in_any_case(work)
         transport.sendto(write_reply(query, reply.answer, limit=limit, why=reply.why), peer)
 
     def _take_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,8 +127,8 @@ class DnsServer:
                 pass
         except (OSError, asyncio.IncompleteReadError, MalformedError):  # gone, silent for too long, or no question
             pass
-        except Exception:  # of one connection
-            log.exception("question failed")
+        except Exception:  # the edge: nobody waits for this connection's task, and its end is all that the program inside is told
+            log.exception("connection failed")
         finally:
             writer.close()
 
@@ -147,7 +144,7 @@ class DnsServer:
             return False
         reply = self._resolver.answer(client, query)
         if not isinstance(reply, Reply):
-            reply = await reply
+            reply = await _in_any_case(reply)
         data = write_reply(query, reply.answer, why=reply.why)
         writer.write(_LENGTH.pack(len(data)) + data)
         async with asyncio.timeout(STREAM_IDLE_S):
@@ -160,6 +157,15 @@ class DnsServer:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)  # what they raise was logged by themselves
+
+
+async def _in_any_case(work: Coroutine[Any, Any, Reply]) -> Reply:
+    """What the resolver says, and that it failed if it has."""
+    try:
+        return await work
+    except Exception:  # the edge: everything becomes an answer, or the program inside would wait for its time-out
+        log.exception("question failed")
+        return Reply(FAILED)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
+import structlog.testing
 
 from policies.egress import EgressPolicy, Mode
 from sandboxd.egress import EgressServices
@@ -46,6 +47,18 @@ async def test_strangers_get_no_answer(services: EgressServices, node: FakeNode,
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
     assert upstream.asked == []
+
+
+async def test_a_fault_of_the_resolver_is_an_answer_too(services: EgressServices, node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(self: Upstream, name: str) -> None:
+        raise KeyError(name)
+
+    node.add(SANDBOX, OPEN)
+    monkeypatch.setattr(Upstream, "resolve", broken)
+    with structlog.testing.capture_logs() as logged:
+        assert (await ask(services.dns_port, "www.example.com")).rcode == 2
+        assert [reply.rcode for reply in await by_stream(services.dns_port, *[dns.question("www.example.com")] * 2)] == [2, 2]
+    assert [line["event"] for line in logged] == ["question failed"] * 3
 
 
 async def test_many_who_ask_at_once_cause_one_question(services: EgressServices, node: FakeNode, upstream: FakeUpstream) -> None:
