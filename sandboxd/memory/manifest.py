@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -15,6 +14,7 @@ from cove.exception import DataLossError
 from cove.wire import common_pb2, snapshot_pb2
 from sandboxd.memory.layout import MANIFEST
 from sandboxd.memory.machine import Machine
+from sandboxd.memory.reading import damaged, open_regular, read_small
 from sandboxd.memory.seen import MAX_PROGRAM, SeenChild, SeenPort
 
 FORMAT: Final = 1
@@ -87,10 +87,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def read_manifest(directory: Path) -> Manifest:
     """Raises: DataLossError: it is missing, or not one of ours."""
     try:
-        path = directory / MANIFEST
-        if path.stat().st_size > MAX_BYTES:
-            raise DataLossError("The snapshot's manifest is damaged: it is too large.")
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(read_small(directory / MANIFEST, MAX_BYTES), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise DataLossError("The snapshot's manifest is missing or damaged.", remedy="Delete the snapshot; take another.") from error
     if manifest.format != FORMAT:
@@ -106,21 +103,21 @@ def check_files(directory: Path, manifest: Manifest) -> None:
     try:
         names = set(_names(directory))
         for name in sorted(names ^ manifest.files.keys()):
-            raise _damaged(name, "is missing" if name in manifest.files else "does not belong to it")
+            raise damaged(name, "is missing" if name in manifest.files else "does not belong to it")
         for name, kept in manifest.files.items():
             if (directory / name).stat().st_size != kept.size_bytes:
-                raise _damaged(name, "has another size than it had")
+                raise damaged(name, "has another size than it had")
             if _hashed(directory / name) != kept:
-                raise _damaged(name, "has other bytes than it had")
+                raise damaged(name, "has other bytes than it had")
     except OSError as error:
-        raise _damaged(Path(error.filename or "a file").name, f"cannot be read ({error.strerror})") from error
+        raise damaged(Path(error.filename or "a file").name, f"cannot be read ({error.strerror})") from error
 
 
 def look_of(directory: Path) -> tuple[tuple[str, int, int, int, int], ...]:
     """What changes when a file does, cheaply: names, inodes, sizes, times of change."""
     found = []
     for name in [MANIFEST, *_names(directory)]:
-        status = (directory / name).stat()
+        status = (directory / name).lstat()
         found.append((name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return tuple(found)
 
@@ -129,23 +126,16 @@ def _names(directory: Path) -> Iterator[str]:
     """Paths of the files below ``directory``, sorted. What is neither file nor directory is named, too, and fails to hash."""
     for root, directories, names in os.walk(directory):
         directories.sort()
-        for name in sorted(names):
+        links = [name for name in directories if Path(root, name).is_symlink()]  # not gone into, and no file, but followed by who reads
+        for name in sorted([*names, *links]):
             path = Path(root, name).relative_to(directory).as_posix()
             if path != MANIFEST:
                 yield path
 
 
 def _hashed(path: Path) -> KeptFile:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _damaged(path.name, "is no regular file")
-        return KeptFile(status.st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _damaged(name: str, how: str) -> DataLossError:
-    return DataLossError(f"The snapshot is damaged: {name} {how}.", remedy="Delete it; take another.", context={"file": name})
+    with os.fdopen(open_regular(path), "rb") as file:
+        return KeptFile(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def program_of(argv: Sequence[bytes]) -> str:

@@ -13,8 +13,11 @@ import msgspec
 
 from cove.exception import DataLossError
 from sandboxd.journal import Entry, SandboxDirectory
+from sandboxd.memory.reading import read_small
 
 _PRIVATE: Final = "private.json"
+_MAX_BYTES: Final = 16 * 2**20
+"""Far above what commands and environments can be."""
 
 
 class Private(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +42,7 @@ def save_state(journal: SandboxDirectory, target: Path, entry: Entry, env: Mappi
 def load_state(source: Path, journal: SandboxDirectory) -> Private:
     """Give a new sandbox the records and the output. Blocking. Raises: DataLossError, OSError."""
     try:
-        private = msgspec.json.decode((source / _PRIVATE).read_bytes(), type=Private)
+        private = msgspec.json.decode(read_small(source / _PRIVATE, _MAX_BYTES), type=Private)
     except (FileNotFoundError, msgspec.MsgspecError) as error:
         raise DataLossError("The snapshot is damaged: what the daemon knew of its sandbox is missing.", remedy="Take another.") from error
     journal.take_processes(source)

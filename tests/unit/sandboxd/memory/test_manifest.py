@@ -90,6 +90,23 @@ def test_a_file_too_many_is_found(snapshot: Path) -> None:
         check_files(snapshot, read_manifest(snapshot))
 
 
+@pytest.mark.parametrize("target", ["/etc", "../image", "nowhere"])
+def test_a_link_to_a_directory_is_found(snapshot: Path, target: str) -> None:
+    (snapshot / "state/extra").symlink_to(target)
+    look_of(snapshot)
+    with pytest.raises(DataLossError, match="extra"):
+        check_files(snapshot, read_manifest(snapshot))
+    with pytest.raises((DataLossError, OSError)):
+        hash_files(snapshot)
+
+
+@pytest.mark.parametrize("swap", [swap_for_link, swap_for_pipe, lambda path: (path.unlink(), path.symlink_to("/dev/zero"))])
+def test_a_manifest_is_read_from_a_regular_file_alone(snapshot: Path, swap: Callable[[Path], object]) -> None:
+    swap(snapshot / MANIFEST)
+    with pytest.raises(DataLossError):
+        read_manifest(snapshot)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b"\xff", b'{"format": 1}', b"{" * 100_000])
 def test_a_manifest_that_is_none(snapshot: Path, content: bytes | None) -> None:
     (snapshot / MANIFEST).unlink()
