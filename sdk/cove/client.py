@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/client.py: change that, not this.
+# Written by `make facade` from cove/_async/client.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """The connection to a cove server and the credentials it is made with."""
 
 from __future__ import annotations

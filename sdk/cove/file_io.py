@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/file_io.py: change that, not this.
+# Written by `make facade` from cove/_async/file_io.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """Open files in a sandbox."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/image.py: change that, not this.
+# Written by `make facade` from cove/_async/image.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """Images: the file system that a sandbox starts with."""
 
 from __future__ import annotations

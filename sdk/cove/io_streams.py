@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/io_streams.py: change that, not this.
+# Written by `make facade` from cove/_async/io_streams.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """Output and input of processes.
 
 Output is kept by the node and read by byte offset, input is written at one: a cut connection loses nothing.

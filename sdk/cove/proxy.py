@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/proxy.py: change that, not this.
+# Written by `make facade` from cove/_async/proxy.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """Proxies: where a sandbox's connections leave from."""
 
 from __future__ import annotations

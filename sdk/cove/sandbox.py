@@ -1,5 +1,9 @@
-# Written by `make facade` from cove/_async/sandbox.py: change that, not this.
-"""Sandboxes: create them, find them again, run processes in them, wait for their end."""
+# Written by `make facade` from cove/_async/sandbox.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
+"""Sandboxes: create them, find them again, run processes in them, wait for their end.
+
+``create`` is as long as the list of what can be asked of a sandbox, and what each of it means.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/secret.py: change that, not this.
+# Written by `make facade` from cove/_async/secret.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """Secrets: environment variables that do not belong in source code."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-# Written by `make facade` from cove/_async/snapshot.py: change that, not this.
+# Written by `make facade` from cove/_async/snapshot.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 """Snapshots of running sandboxes: their memory, processes and files at one moment."""
 
 from __future__ import annotations

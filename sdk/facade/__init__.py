@@ -2,7 +2,8 @@
 
 Each class in ``cove/_async/<module>.py`` that derives from ``Exposed`` gets a public class in ``cove/<module>.py`` with the same methods,
 signatures and documentation, that blocks; methods that do I/O have an ``.aio`` twin. What is written is checked in: users, type
-checkers and debuggers see plain modules. A large class is split into parts (:class:`cove._async.base.Part`) in private modules.
+checkers and debuggers see plain modules. A large class is split into parts (:class:`cove._async.base.Part`) in private modules; its public
+class is one again, and its module as long as all of them together.
 
 ``model``   what a module offers
 ``parse``   source to model

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from facade.model import ExposedClass, Function, Kind, Member, Module, without_first
 from facade.types import Faces, face_of, names_in, unwrapping, wrapping
 
-HEADER: Final = """# Written by `make facade` from cove/_async/{module}.py: change that, not this.
+HEADER: Final = """# Written by `make facade` from cove/_async/{module}.py and its parts: change those, not this.
+# It has every method of theirs with signature and documentation, for callers that block and that await: hence its length.
 {docstring}
 
 from __future__ import annotations

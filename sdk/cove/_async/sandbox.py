@@ -1,4 +1,7 @@
-"""Sandboxes: create them, find them again, run processes in them, wait for their end."""
+"""Sandboxes: create them, find them again, run processes in them, wait for their end.
+
+``create`` is as long as the list of what can be asked of a sandbox, and what each of it means.
+"""
 
 from __future__ import annotations
 
