@@ -25,7 +25,6 @@ class MountFlag(IntFlag):
     NONE = 0
     NOSUID = 0x2
     NODEV = 0x4
-    NOEXEC = 0x8
     NOATIME = 0x400
     BIND = 0x1000
 

@@ -36,14 +36,12 @@ class DomainTls:
         self, domain: str, certificate: Path | None, key: Path | None, directory: Path, find: Callable[[str], EntranceRecord | None]
     ) -> None:
         self._files = (certificate, key) if certificate and key else None
-        self.ca_path: Path | None = None
-        """The certificate that clients are to trust, if it is ours."""
         self._find = find
         self._meant: WeakKeyDictionary[ssl.SSLObject, EntranceRecord] = WeakKeyDictionary()
         self._pem = b""
         if self._files is None:
             authority = LocalCa(directory, f"ingress-ca-{domain}", [x509.DNSName(domain)])
-            self._pem, self.ca_path = authority.issue([x509.DNSName(f"*.{domain}")]), authority.path
+            self._pem = authority.issue([x509.DNSName(f"*.{domain}")])
         self._stamp = self._look()
         self._http1, self._h2 = self._load()
         self.shared = self._load()[0]

@@ -51,11 +51,6 @@ class LoopbackTls:
     def __init__(self, directory: Path) -> None:
         self._ca = LocalCa(directory, "ingress-ca", LOOPBACK)
 
-    @property
-    def ca_path(self) -> Path:
-        """The certificate that clients are to trust."""
-        return self._ca.path
-
     def context(self, entrance: EntranceRecord) -> ssl.SSLContext:
         """For one entrance."""
         address = x509.IPAddress(ipaddress.IPv4Address(loopback_address(entrance.name)))

@@ -9,9 +9,8 @@ import errno
 import socket
 import struct
 from ipaddress import IPv4Address, IPv4Network
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
-from sandboxd.network import framing
 from sandboxd.network.framing import (
     ACK,
     CREATE,
@@ -26,6 +25,7 @@ from sandboxd.network.framing import (
     find_attributes,
     split,
 )
+from sandboxd.network.kernel_socket import KernelSocket
 
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
@@ -148,30 +148,20 @@ def _link_body(attributes: bytes, *, flags: int = 0) -> bytes:
 # --- talking to the kernel -----------------------------------------------------------------------------------------------------------
 
 
-class Netlink:
-    """A socket in the network namespace that the calling thread was in when it was made. One thread at a time."""
+class Netlink(KernelSocket):
+    """A socket to what keeps interfaces, addresses and routes."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._sequence = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
+        super().__init__(socket.NETLINK_ROUTE)
 
     def request(self, *messages: Message) -> None:
         """Carry out ``messages`` in order. One that fails does not stop those after it. Raises: OSError: the first failure."""
-        first = self._sequence + 1
-        self._socket.send(b"".join(self._packed(message, ACK) for message in messages))
+        first = self.sequence + 1
+        self.socket.send(b"".join(self._packed(message, ACK) for message in messages))
         failures: dict[int, OSError] = {}
         answered = 0
         while answered < len(messages):
-            for kind, _, sequence, body in split(self._socket.recv(RECEIVE_BYTES)):
+            for kind, _, sequence, body in split(self.socket.recv(RECEIVE_BYTES)):
                 if kind == ERROR and sequence >= first:
                     answered += 1
                     if error := error_of(body):
@@ -215,17 +205,17 @@ class Netlink:
 
     def _ask(self, message: Message) -> bytes:
         """The body of the one answer to ``message``."""
-        self._socket.send(self._packed(message, 0))
+        self.socket.send(self._packed(message, 0))
         while True:
-            for kind, _, sequence, body in split(self._socket.recv(RECEIVE_BYTES)):
-                if sequence == self._sequence:
+            for kind, _, sequence, body in split(self.socket.recv(RECEIVE_BYTES)):
+                if sequence == self.sequence:
                     _check(kind, body)
                     return body
 
     def _dump(self, message: Message) -> list[bytes]:
         """Bodies of all answers. What changes while the kernel lists it makes the list start anew."""
         for _ in range(_DUMP_ATTEMPTS):
-            self._socket.send(self._packed(message, DUMP))
+            self.socket.send(self._packed(message, DUMP))
             bodies, whole = self._read_dump()
             if whole:
                 break
@@ -235,8 +225,8 @@ class Netlink:
         bodies: list[bytes] = []
         whole = True
         while True:
-            for kind, flags, sequence, body in split(self._socket.recv(RECEIVE_BYTES)):
-                if sequence != self._sequence:
+            for kind, flags, sequence, body in split(self.socket.recv(RECEIVE_BYTES)):
+                if sequence != self.sequence:
                     continue
                 whole = whole and not flags & _DUMP_INTERRUPTED
                 if kind == DONE:
@@ -245,8 +235,7 @@ class Netlink:
                 bodies.append(body)
 
     def _packed(self, message: Message, flags: int) -> bytes:
-        self._sequence += 1
-        return framing.message(message.kind, flags | message.flags, self._sequence, message.body)
+        return self.framed(message.kind, flags | message.flags, message.body)
 
 
 def _check(kind: int, body: bytes) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from cove.exception import InternalFailure
-from sandboxd.network.framing import ACK, DONE, DUMP, ERROR, RECEIVE_BYTES, error_of, message, split
+from sandboxd.network.framing import ACK, DONE, DUMP, ERROR, RECEIVE_BYTES, error_of, split
+from sandboxd.network.kernel_socket import KernelSocket
 
 NFTABLES: Final = 10
 CONNTRACK: Final = 1
@@ -37,21 +38,11 @@ class NfMessage(NamedTuple):
     resource: int = 0
 
 
-class NfNetlink:
-    """A socket in the network namespace that the calling thread was in when it was made. One thread at a time."""
+class NfNetlink(KernelSocket):
+    """A socket to netfilter."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
-        self._sequence = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.socket.close()
+        super().__init__(_NETLINK_NETFILTER)
 
     def batch(self, messages: Sequence[NfMessage]) -> None:
         """Carry out changes to nf_tables as one transaction: all of them or none.
@@ -82,7 +73,7 @@ class NfNetlink:
         self.socket.send(self._packed(wanted, wanted.flags | DUMP))
         while True:
             for kind, _, sequence, body in split(self.socket.recv(RECEIVE_BYTES)):
-                if sequence != self._sequence:
+                if sequence != self.sequence:
                     continue
                 if kind == DONE:
                     return
@@ -103,6 +94,5 @@ class NfNetlink:
                     yield error_of(body)
 
     def _packed(self, wanted: NfMessage, flags: int, kind: int | None = None) -> bytes:
-        self._sequence += 1
         number = wanted.subsystem << 8 | wanted.kind if kind is None else kind
-        return message(number, flags, self._sequence, _NFGENMSG.pack(wanted.family, 0, wanted.resource) + wanted.attributes)
+        return self.framed(number, flags, _NFGENMSG.pack(wanted.family, 0, wanted.resource) + wanted.attributes)

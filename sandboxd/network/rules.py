@@ -86,7 +86,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(spec: Filter) -> str:
     """The script that replaces the node's table, without any sandbox; what follows it may be appended."""
-    return f"{delete(spec.table)}\ntable inet {spec.table} {{\n{_sets()}\n{_to_host(spec)}\n{_outward(spec)}\n{_ends(spec)}\n}}\n"
+    body = "\n".join((_sets(), _to_host(spec), _outward(spec), _inward(spec), _ends(spec)))
+    return f"{delete(spec.table)}\ntable inet {spec.table} {{\n{body}\n}}\n"
 
 
 def delete(table: str) -> str:
@@ -170,12 +171,9 @@ def _to_host(spec: Filter) -> str:
 
 
 def _outward(spec: Filter) -> str:
-    """From sandboxes to everybody else, and back."""
+    """From sandboxes to everybody else."""
     ours, pool, operator = f'"{spec.links}*"', spec.operator.pool, spec.operator
-    rate, burst = spec.caps.bandwidth_bytes_per_s, max(MIN_BURST_BYTES, spec.caps.bandwidth_bytes_per_s // 10)
-    over = f"limit rate over {rate} bytes/second burst {burst} bytes"
-    sent = f"    update @sent {{ iifname {over} }} drop\n" if rate else ""
-    received = f"    update @received {{ oifname {over} }} drop\n" if rate else ""
+    sent = _bounded(spec.caps, "sent", "iifname")
     excepted = f"    ip daddr {_any(operator.exceptions)} goto by_policy\n" if operator.exceptions else ""
     ranges = operator.denied_ranges()[1:]
     denied = "".join(f"    ip daddr {_any(networks)} goto {deny_chain(rule)}\n" for rule, networks in ranges)
@@ -206,8 +204,14 @@ def _outward(spec: Filter) -> str:
   chain {PROXIED_OR_DENIED} {{
     meta l4proto tcp goto {deny_chain(Rule.NOT_LISTED)}
     goto {deny_chain(Rule.PROXIED)}
-  }}
-  chain inward {{
+  }}"""
+
+
+def _inward(spec: Filter) -> str:
+    """Back to sandboxes, from everybody else and from this machine; and under which address they are seen."""
+    ours, pool = f'"{spec.links}*"', spec.operator.pool
+    received = _bounded(spec.caps, "received", "oifname")
+    return f"""  chain inward {{
 {received}    ct state related accept
     ct state established oifname vmap @{RETURNS}
     goto {NOT_BACK}
@@ -230,6 +234,15 @@ def _outward(spec: Filter) -> str:
   chain postrouting {{ type nat hook postrouting priority srcnat; policy accept;
     ip saddr {pool} oifname != {ours} masquerade
   }}"""
+
+
+def _bounded(caps: Caps, bytes_of: str, interface: str) -> str:
+    """Drops what is over the bandwidth of the sandbox at ``interface``; ``bytes_of`` is the set that counts."""
+    rate = caps.bandwidth_bytes_per_s
+    if not rate:
+        return ""
+    burst = max(MIN_BURST_BYTES, rate // 10)
+    return f"    update @{bytes_of} {{ {interface} limit rate over {rate} bytes/second burst {burst} bytes }} drop\n"
 
 
 def _ends(spec: Filter) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -27,11 +28,12 @@ FILE_MODE: Final = 0o666 & ~0o022
 DIRECTORY_MODE: Final = 0o777 & ~0o022
 
 
-class FilePlane:
+class FilePlane(ABC):
     """File methods of cove.v1.DataPlane; ``_sandbox`` is the subclass's."""
 
+    @abstractmethod
     def _sandbox(self, sandbox_id: str, context: Context) -> Sandbox:
-        raise NotImplementedError
+        """The sandbox that the caller may work with. Raises: NotFoundError."""
 
     async def _call(self, sandbox: Sandbox, op: Op, arguments: Writer) -> Reader:
         return await (await sandbox.guest()).call(op, arguments)

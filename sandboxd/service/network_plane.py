@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -14,11 +15,12 @@ from sandboxd.service.edge import Context, streaming, unary
 CHUNK_RECORDS: Final = 256
 
 
-class NetworkPlane:
+class NetworkPlane(ABC):
     """Network methods of cove.v1.DataPlane; ``_sandbox`` is the subclass's."""
 
+    @abstractmethod
     def _sandbox(self, sandbox_id: str, context: Context) -> Sandbox:
-        raise NotImplementedError
+        """The sandbox that the caller may work with. Raises: NotFoundError."""
 
     @streaming
     async def NetworkLog(self, request: network_pb2.NetworkLogRequest, context: Context) -> AsyncIterator[network_pb2.NetworkLogChunk]:

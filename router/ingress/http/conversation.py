@@ -368,8 +368,8 @@ async def _inside(work: Awaitable[T]) -> T:
 
 
 async def _outcome(work: Awaitable[bool]) -> bool | Exception:
-    """Its result or its error, as a value: a task group would wrap the error."""
+    """Its result or its error, as a value: a task group would wrap the error, and cancel what is to be waited for."""
     try:
         return await work
-    except Exception as error:
+    except Exception as error:  # whatever it is: who asked raises it
         return error
