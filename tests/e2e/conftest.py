@@ -11,6 +11,7 @@ from cove.wire import image_pb2
 from sandboxd.settings import NodeSettings
 from tests.support.chromium import Chromium, chromium
 from tests.support.live_cove import LiveCove
+from tests.support.marks import mark_real_sandboxes
 from tests.support.raw_client import RawClient, RawSandbox
 from tests.support.runsc_hold import RunscHold
 
@@ -18,14 +19,7 @@ Make = Callable[..., RawSandbox]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in this directory."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.needs_root)
-            item.add_marker(pytest.mark.needs_runsc)
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(120))
+    mark_real_sandboxes(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="module")

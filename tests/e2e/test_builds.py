@@ -15,8 +15,9 @@ import pytest
 
 from cove.exception import Error, RemoteError
 from cove.wire import common_pb2, control_pb2, image_pb2
-from tests.support.leaks import assert_holds, assert_nothing, holdings
+from tests.support.leaks import assert_holds, holdings
 from tests.support.live_cove import LiveCove
+from tests.support.live_fixtures import own_cove
 from tests.support.raw_client import BUILD_S, RawClient, RawSandbox
 from tests.support.registry_server import registry_server
 
@@ -31,10 +32,8 @@ SETTINGS = (
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
     """An instance of this module's own, whose router it may kill."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"), COVE_ROUTER_BUILD_TIMEOUT_S="60", COVE_ROUTER_LOOPBACK_REGISTRIES="true")
-    with instance.running():
+    with own_cove(tmp_path_factory.mktemp("cove"), COVE_ROUTER_BUILD_TIMEOUT_S="60", COVE_ROUTER_LOOPBACK_REGISTRIES="true") as instance:
         yield instance
-    assert_nothing(instance)
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cove.wire import control_pb2, image_pb2
-from tests.support.leaks import assert_nothing
 from tests.support.live_cove import LiveCove
+from tests.support.live_fixtures import own_cove
 from tests.support.raw_client import BUILD_S, RawClient
 from tests.support.registry_server import registry_server
 
@@ -28,10 +28,8 @@ def settings_file(tmp_path: Path) -> Path:
 def live(tmp_path: Path, settings_file: Path) -> Iterator[LiveCove]:
     """An instance of this test's own, whose router reads the file."""
     (tmp_path / "cove").mkdir()
-    instance = LiveCove(tmp_path / "cove", COVE_ROUTER_CONFIG=str(settings_file))
-    with instance.running():
+    with own_cove(tmp_path / "cove", COVE_ROUTER_CONFIG=str(settings_file)) as instance:
         yield instance
-    assert_nothing(instance)
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 
 from cove.exception import ConflictError, ConnectionError, Error
 from cove.wire import common_pb2, data_pb2, network_pb2
-from tests.support.leaks import assert_holds, assert_nothing, descriptors, gofer_pid, sentry_pid
+from tests.support.leaks import assert_holds, descriptors, gofer_pid, sentry_pid
 from tests.support.live_cove import LiveCove
+from tests.support.live_fixtures import own_cove
 from tests.support.neighbour import echoing, neighbour
 from tests.support.raw_client import RUNNING, RawClient, RawSandbox, ending
 from tests.support.runsc_hold import RunscHold
@@ -28,10 +29,8 @@ COUNT = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.01
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, hold: RunscHold) -> Iterator[LiveCove]:
     """An instance of this module's own, whose parts it may kill."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"), COVE_NODE_RUNSC_PATH=str(hold.path))
-    with instance.running():
+    with own_cove(tmp_path_factory.mktemp("cove"), COVE_NODE_RUNSC_PATH=str(hold.path)) as instance:
         yield instance
-    assert_nothing(instance)
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +174,7 @@ def test_what_happened_while_the_daemon_was_away_is_told(live: LiveCove, client:
         living.write(leaving, 0, b"go\n", eof=True)
         live.kill("sandboxd")
         os.kill(sentry, signal.SIGKILL)
-        time.sleep(2)  # the lifetime of the third runs out while nobody looks
+        expiring.outlive()  # while nobody looks
         live.start("sandboxd")
         live.wait_ready()
         assert living.wait(leaving).exit_code == 4
@@ -321,7 +320,11 @@ def test_a_policy_its_connections_and_its_log_outlive_the_daemon(live: LiveCove,
             assert sandbox.first_output(held) == b"one\n"
             assert sandbox.run("python3", "-c", REFUSED, there.other, str(port)).exit_code == errno.ECONNREFUSED
             refused(sandbox, [1])
-            time.sleep(1.5)  # the log is written down every second
+            written = live.directory / "state" / "node" / "sandboxes" / sandbox.sandbox_id / "network.log"
+            deadline = time.monotonic() + 10
+            while not (written.exists() and b"not_listed" in written.read_bytes()):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
             live.restart("sandboxd")
             sandbox.write(held, offset, b"two\n", eof=True)
             assert sandbox.wait(held).exit_code == 0

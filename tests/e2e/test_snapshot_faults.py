@@ -17,8 +17,9 @@ from cove.types import is_id, new_id
 from cove.wire import common_pb2, data_pb2, image_pb2
 from sandboxd.cgroup import freezer
 from tests.support.guest_trees import EVERY_KIND, manifest, python
-from tests.support.leaks import assert_holds, assert_nothing, cgroup_of
+from tests.support.leaks import assert_holds, cgroup_of
 from tests.support.live_cove import LiveCove
+from tests.support.live_fixtures import own_cove
 from tests.support.raw_client import RawClient, RawSandbox, ending
 
 MIB = 2**20
@@ -38,10 +39,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[LiveCove]:
     """An instance of this module's own, whose parts it may kill."""
-    instance = LiveCove(tmp_path_factory.mktemp("cove"), COVE_ROUTER_STORE_URL=f"file://{store}")
-    with instance.running():
+    with own_cove(tmp_path_factory.mktemp("cove"), COVE_ROUTER_STORE_URL=f"file://{store}") as instance:
         yield instance
-    assert_nothing(instance)
 
 
 @pytest.fixture(autouse=True)

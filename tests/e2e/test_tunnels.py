@@ -92,7 +92,8 @@ def test_ports_opened_and_closed_later(sandboxes: Sandboxes) -> None:
 def test_an_open_connection_keeps_an_idle_sandbox(sandboxes: Sandboxes) -> None:
     sandbox = sandboxes.create("python", "-c", ECHO, unencrypted_ports=[7], idle_timeout=3)
     with greeting(sandbox, sandbox.tunnels()[7].tcp_socket) as connection:
-        time.sleep(5)
+        with pytest.raises(SandboxTimeoutError):
+            sandboxes.create(idle_timeout=3).wait()  # one that began later, and that nobody holds
         connection.sendall(b"still there")
         assert connection.recv(100) == b"still there"
         assert sandbox.poll() is None

@@ -178,11 +178,10 @@ async def test_half_closed_connections_are_served_and_go(stage: IngressStage) ->
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """As many as may be had."""
+    """As many as it takes, or fail: root may have them, whatever the shell says."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < ATTEMPTS * 2:
-        pytest.skip(f"only {hard} descriptors may be had")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = max(hard, ATTEMPTS * 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

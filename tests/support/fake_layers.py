@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 
 from cove.exception import ConflictError, Error, NotFoundError
 from cove.wire import image_pb2, node_pb2
+from tests.support.fake_levers import Levers
 from tests.support.fake_tree import Tree, new_tree
 
 
-class FakeLayers:
-    """``layers`` are whole trees: what a sandbox of an image whose last layer it is begins with.
-
-    ``gate`` holds snapshots before they are taken, ``drop_answers`` takes them and says nothing; ``refusal`` fails stores.
-    """
+class FakeLayers(Levers):
+    """``layers`` are whole trees: what a sandbox of an image whose last layer it is begins with. ``removal_refusal`` fails removals."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.trees: dict[str, Tree] = {}
         """By sandbox."""
         self.images: dict[str, image_pb2.ImageManifest] = {}
         self.layers: dict[str, Tree] = {}
         self.taken: list[node_pb2.LayerSnapshotRequest] = []
         """Requests that made a layer."""
-        self.stored: list[str] = []
-        self.removed: list[str] = []
         self.diffs: list[node_pb2.NodeDiffRequest] = []
-        self.changed = asyncio.Event()
-        """Set when layers were stored or removed."""
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.arrived = asyncio.Event()
-        self.drop_answers = False
-        self.refusal: Error | None = None
         self.removal_refusal: Error | None = None
-        self.digest = ""
-        """What stores answer instead of a real one."""
 
     def begin(self, sandbox_id: str, image: image_pb2.ImageManifest) -> None:
         """A sandbox starts from an image. Raises: NotFoundError: a layer is neither here nor stored."""
@@ -50,26 +36,21 @@ class FakeLayers:
         self.trees[sandbox_id] = dict(self.layers[last] if last else new_tree())
 
     async def snapshot(self, request: node_pb2.LayerSnapshotRequest) -> node_pb2.LayerSnapshotResponse:
-        self.arrived.set()
-        await self.gate.wait()
+        await self.pass_gate()
         if request.sandbox_id not in self.trees:
             raise NotFoundError(f"no sandbox {request.sandbox_id}")
         if request.layer_id not in self.layers:
             self.layers[request.layer_id] = dict(self.trees[request.sandbox_id])
             self.taken.append(request)
-        if self.drop_answers:
-            await asyncio.Event().wait()
+        await self.answer_or_not()
         return node_pb2.LayerSnapshotResponse(stopped_s=0.01)
 
     async def store(self, request: node_pb2.LayerStoreRequest) -> image_pb2.LayerRef:
-        if self.refusal is not None:
-            raise self.refusal
+        self.refuse_or_not()
         name = request.layer.layer_id or request.layer.base
         if request.layer.layer_id and name not in self.layers:
             raise NotFoundError(f"no layer {name}")
-        self.stored.append(name)
-        self.changed.set()
-        digest = self.digest or f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+        digest = self.keep(name)
         return image_pb2.LayerRef(layer_id=request.layer.layer_id, digest=digest, diff_id=digest, size_bytes=100)
 
     async def list_(self, request: node_pb2.LayerListRequest) -> node_pb2.LayerListResponse:
@@ -81,8 +62,7 @@ class FakeLayers:
         if any(layer.layer_id == request.layer_id for image in self.images.values() for layer in image.layers):
             raise ConflictError("a sandbox uses it")
         self.layers.pop(request.layer_id, None)
-        self.removed.append(request.layer_id)
-        self.changed.set()
+        self.drop(request.layer_id)
         return node_pb2.LayerRemoveResponse()
 
     async def diff(self, request: node_pb2.NodeDiffRequest) -> AsyncIterator[image_pb2.FileChanges]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-
 from cove.exception import ConflictError, DataLossError, Error, NotFoundError
 from cove.wire import common_pb2, node_pb2, snapshot_pb2
 from tests.support.fake_layers import FakeLayers
+from tests.support.fake_levers import Levers
 
 
-class FakeMemory:
-    """``gate`` holds snapshots before they are taken, ``drop_answers`` takes them and says nothing; ``refusal`` fails stores.
-
-    ``restore_refusal`` fails creates that go on from memory.
-    """
+class FakeMemory(Levers):
+    """``restore_refusal`` fails creates that go on from memory."""
 
     def __init__(self, layers: FakeLayers, specs: dict[str, common_pb2.SandboxSpec]) -> None:
+        super().__init__()
         self._layers, self._specs = layers, specs
         self.texts: dict[str, str] = {}
         """By sandbox."""
@@ -27,20 +23,9 @@ class FakeMemory:
         """By sandbox."""
         self.users: dict[str, str] = {}
         """Snapshots by the sandboxes that were restored from them and have not stopped."""
-        self.stored: list[str] = []
-        self.removed: list[str] = []
         self.damaged: set[str] = set()
         self.machine = snapshot_pb2.MachineKind(architecture="x86_64", runsc_version="fake", platform="systrap", cpu_features=["sse2"])
-        self.changed = asyncio.Event()
-        """Set when memory was stored or removed."""
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.arrived = asyncio.Event()
-        self.drop_answers = False
-        self.refusal: Error | None = None
         self.restore_refusal: Error | None = None
-        self.digest = ""
-        """What stores answer instead of a real one."""
 
     def begin(self, sandbox_id: str, request: node_pb2.NodeCreateRequest) -> None:
         """A sandbox starts. Raises: NotFoundError: it goes on from memory that is neither here nor stored."""
@@ -57,8 +42,7 @@ class FakeMemory:
         self.texts[sandbox_id] = self.snapshots[memory.snapshot_id][0] if memory.snapshot_id in self.snapshots else "fetched"
 
     async def snapshot(self, request: snapshot_pb2.MemorySnapshotRequest) -> snapshot_pb2.MemorySnapshotResponse:
-        self.arrived.set()
-        await self.gate.wait()
+        await self.pass_gate()
         layer = node_pb2.LayerSnapshotRequest(
             sandbox_id=request.sandbox_id, layer_id=request.layer_id, merge_layer_ids=request.merge_layer_ids
         )
@@ -66,18 +50,14 @@ class FakeMemory:
         if request.snapshot_id not in self.snapshots:
             self.taken.append(request)
             self.snapshots[request.snapshot_id] = (self.texts[request.sandbox_id], self._answer(request.sandbox_id))
-        if self.drop_answers:
-            await asyncio.Event().wait()
+        await self.answer_or_not()
         return self.snapshots[request.snapshot_id][1]
 
     async def store(self, request: snapshot_pb2.MemoryStoreRequest) -> snapshot_pb2.MemoryRef:
-        if self.refusal is not None:
-            raise self.refusal
+        self.refuse_or_not()
         if request.snapshot_id not in self.snapshots:
             raise NotFoundError(f"no memory of {request.snapshot_id}")
-        self.stored.append(request.snapshot_id)
-        self.changed.set()
-        digest = self.digest or f"sha256:{hashlib.sha256(request.snapshot_id.encode()).hexdigest()}"
+        digest = self.keep(request.snapshot_id)
         return snapshot_pb2.MemoryRef(snapshot_id=request.snapshot_id, digest=digest, diff_id=digest, size_bytes=1000, machine=self.machine)
 
     async def list_(self, request: snapshot_pb2.MemoryListRequest) -> snapshot_pb2.MemoryListResponse:
@@ -87,8 +67,7 @@ class FakeMemory:
         if request.snapshot_id in self.users.values():
             raise ConflictError("a sandbox runs on it")
         if self.snapshots.pop(request.snapshot_id, None):
-            self.removed.append(request.snapshot_id)
-        self.changed.set()
+            self.drop(request.snapshot_id)
         return snapshot_pb2.MemoryRemoveResponse()
 
     async def verify(self, request: snapshot_pb2.MemoryVerifyRequest) -> snapshot_pb2.MemoryVerifyResponse:

@@ -83,11 +83,6 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def resident_bytes(pid: int) -> int:
-    """Memory that a process has in RAM now, files mapped included."""
-    return _memory_line(pid, "VmRSS")
-
-
 def peak_bytes(pid: int) -> int:
     """The most memory that a process had in RAM since it began."""
     return _memory_line(pid, "VmHWM")

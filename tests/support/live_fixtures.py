@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cove
+from tests.support.leaks import assert_nothing
 from tests.support.live_cove import LiveCove
 
 
@@ -30,6 +33,15 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
 def app(live: LiveCove) -> cove.App:
     """The App that sandboxes of tests belong to."""
     return cove.App.lookup("tests", create_if_missing=True)
+
+
+@contextlib.contextmanager
+def own_cove(directory: Path, **settings: str) -> Iterator[LiveCove]:
+    """An instance for a ``live`` of a module's own, whose parts its tests may kill; nothing may be left of it."""
+    instance = LiveCove(directory, **settings)
+    with instance.running():
+        yield instance
+    assert_nothing(instance)
 
 
 class Sandboxes:

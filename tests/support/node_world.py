@@ -101,10 +101,11 @@ def sockets_in(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> sock
         return socket.socket(socket.AF_INET, kind)
 
 
-def connect(origin: Path, address: str, port: int, *, timeout_s: float = 3) -> int:
-    """errno of a TCP connection from inside ``origin``; 0 if it came about."""
+def connect(origin: Path, address: str, port: int, *, source: str = "", timeout_s: float = 3) -> int:
+    """errno of a TCP connection from inside ``origin``; 0 if it came about. ``source``: an address that is claimed to be its own."""
     with sockets_in(origin) as probe:
         probe.settimeout(timeout_s)
+        probe.bind((source, 0))
         try:
             probe.connect((address, port))
         except TimeoutError:

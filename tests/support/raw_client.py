@@ -207,6 +207,13 @@ class RawSandbox:
                 return result
         raise AssertionError(f"{self.sandbox_id} has not stopped: {self.status()}")
 
+    def outlive(self) -> None:
+        """Return when its lifetime is over, whether anybody notices or not."""
+        expires_at = self.status().expires_at
+        assert expires_at
+        while time.time() <= expires_at:
+            time.sleep(0.05)
+
     def snapshot(self, key: str = "") -> image_pb2.ImageInfo:
         """The sandbox's files as an image."""
         request = image_pb2.SandboxSnapshotFilesystemRequest(sandbox_id=self.sandbox_id, idempotency_key=key or new_id("ik"))

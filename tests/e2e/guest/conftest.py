@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +17,11 @@ from tests.support.guest_launch import LaunchedGuest, RunscGuests, plain_guest, 
 def binary() -> Path:
     if not settings.GUEST_BUILD.exists():
         pytest.fail(f"{settings.GUEST_BUILD} is not built")
-    if os.geteuid():
-        pytest.skip("needs root for namespaces and mounts")
     return settings.GUEST_BUILD
 
 
 @pytest.fixture(scope="session")
 def runsc_guests(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunscGuests]:
-    if not shutil.which("runsc"):
-        pytest.skip("needs runsc")
     guests = RunscGuests(tmp_path_factory.mktemp("guests"), rootfs(), binary)
     yield guests
     guests.clean()

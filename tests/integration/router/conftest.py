@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,6 @@ class Cluster:
 
     async def round(self) -> None:
         await self.router.parts.reconciler.round()
-
-
-ClusterFactory = Callable[..., Awaitable[Cluster]]
 
 
 def settings_for(tmp_path: Path, **changes: Any) -> RouterSettings:

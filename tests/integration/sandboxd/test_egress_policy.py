@@ -30,6 +30,7 @@ from tests.support.node_world import (
     fresh_id,
     listed,
     listening,
+    managed,
     node_world,
     receiving,
     sockets_in,
@@ -49,11 +50,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def manager(world: World) -> Iterator[NetworkManager]:
-    opened = world.manager()
-    yield opened
-    for sandbox in opened.list_():
-        opened.detach(sandbox)
-    opened.close()
+    with managed(world) as opened:
+        yield opened
 
 
 def test_a_list_allows_what_it_names(world: World, manager: NetworkManager) -> None:

@@ -419,10 +419,10 @@ async def test_watching_nothing(sandbox: _Sandbox) -> None:
         await anext(sandbox.watch("/absent"))
 
 
-async def test_a_watch_that_was_cut_is_an_error(server: FakeServer, sandbox: _Sandbox) -> None:
+async def test_a_watch_that_was_cut_is_an_error(server: FakeServer, sandbox: _Sandbox, world: World) -> None:
     watch = sandbox.watch("/")
     waiting = asyncio.ensure_future(anext(watch))
-    await asyncio.sleep(0.1)
+    await world.until_called("FileWatch")
     await server.stop()
     with pytest.raises(ConnectionError):
         await waiting

@@ -154,11 +154,12 @@ async def test_a_node_that_dies_is_left_for_the_router_and_found_again(
     assert (await plane.route()).peer.address == node.address
 
 
-async def test_a_closed_client_says_so(client: _Client, sandbox: _Sandbox) -> None:
+async def test_a_closed_client_says_so(client: _Client, sandbox: _Sandbox, world: World) -> None:
     process = await sandbox.exec("script")
     waiting = asyncio.ensure_future(process.wait())
     reading = asyncio.ensure_future(process.stdout.read())
-    await asyncio.sleep(0.1)
+    await world.until_called("ProcessWait")
+    await world.until_called("ProcessOutput")
     await client.close()
     for call in (waiting, reading, sandbox.poll(), sandbox.exec("true")):
         with pytest.raises(ClientClosed):
@@ -167,10 +168,10 @@ async def test_a_closed_client_says_so(client: _Client, sandbox: _Sandbox) -> No
     await client.close()
 
 
-async def test_cancelling_a_call_stays_a_cancellation(sandbox: _Sandbox) -> None:
+async def test_cancelling_a_call_stays_a_cancellation(sandbox: _Sandbox, world: World) -> None:
     process = await sandbox.exec("script")
     waiting = asyncio.ensure_future(process.wait())
-    await asyncio.sleep(0.05)
+    await world.until_called("ProcessWait")
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,6 @@ from cove.types import SandboxId, new_id
 from sandboxd import kernel
 from sandboxd.naming import interface_prefix
 from sandboxd.network.netlink import Netlink
-
-
-@pytest.fixture(autouse=True)
-def root_or_skip(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("needs_root") and os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("needs root, and CI has it")
-        pytest.skip("needs root")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from sandboxd.network.netlink import Netlink, add_address, add_default_route, de
 from sandboxd.network.nfnetlink import NfMessage, NfNetlink
 from sandboxd.network.nftables import Nftables
 from sandboxd.network.start_workaround import needs_start_workaround
+from tests.support.node_world import connect, fresh_id, settle
 
 pytestmark = pytest.mark.needs_root
 
@@ -84,36 +85,9 @@ def outside(tmp_path: Path) -> Iterator[Outside]:
     netns.remove(path)
 
 
-def fresh_id() -> SandboxId:
-    return SandboxId(new_id("sb"))
-
-
 def link_names(instance: str) -> set[str]:
     with Netlink() as netlink:
         return {link.name for link in netlink.links() if link.name.startswith(interface_prefix(instance))}
-
-
-def connect(origin: Path, address: str, port: int, *, source: str = "", timeout_s: float = 3) -> int:
-    """errno of a TCP connection from inside ``origin``; 0 if it came about."""
-    with kernel.in_netns(origin):
-        probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    with probe:
-        probe.settimeout(timeout_s)
-        probe.bind((source, 0))
-        try:
-            probe.connect((address, port))
-        except TimeoutError:
-            return errno.ETIMEDOUT
-        except OSError as error:
-            return error.errno or -1
-    return 0
-
-
-def settle(origin: Path, gateway: str) -> None:
-    """Wait until a link that was just made carries packets: the kernel loses the first ones if its work queue is late."""
-    deadline = time.monotonic() + 10
-    while connect(origin, gateway, 1, timeout_s=0.05) != errno.ECONNREFUSED:
-        assert time.monotonic() < deadline, f"{gateway} does not answer"
 
 
 def attach(manager: NetworkManager, sandbox_id: SandboxId) -> SandboxNetwork:
