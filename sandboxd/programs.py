@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+from snapshots.children import ended, memory_file
 
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """Of what a captured program wrote, this much is looked at."""
@@ -47,35 +49,6 @@ async def run(
 
 async def capture(argv: Sequence[str], *, timeout_s: float) -> Finished:
     """Run a program to its end with empty input, keeping what it writes. Raises: as :func:`run`."""
-    with _memory_file("stdout") as stdout, _memory_file("stderr") as stderr:
+    with memory_file("stdout") as stdout, memory_file("stderr") as stderr:
         code = await run(argv, timeout_s=timeout_s, stdout=stdout, stderr=stderr)
         return Finished(code, os.pread(stdout, MAX_OUTPUT_BYTES, 0), os.pread(stderr, MAX_OUTPUT_BYTES, 0))
-
-
-async def ended(pid: int) -> None:
-    """Return when a process has ended. Raises: ProcessLookupError: there is none."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        await pidfd_ended(pidfd)
-    finally:
-        os.close(pidfd)
-
-
-async def pidfd_ended(pidfd: int) -> None:
-    """Return when the process behind a pidfd has ended. Several may wait, each on a descriptor of its own."""
-    loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
-    loop.add_reader(pidfd, gone.set)
-    try:
-        await gone.wait()
-    finally:
-        loop.remove_reader(pidfd)
-
-
-@contextlib.contextmanager
-def _memory_file(name: str) -> Iterator[int]:
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

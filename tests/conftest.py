@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
 
 from tests.support.chromium import PROGRAM as CHROMIUM
@@ -17,6 +18,9 @@ from tests.support.leak_guard import Traces
 from tests.support.live_fixtures import app, live, sandboxes, shared
 
 __all__ = ["app", "live", "sandboxes", "shared"]
+
+hypothesis.settings.register_profile("no deadlines", deadline=None)  # timing says how busy the machine is
+hypothesis.settings.load_profile("no deadlines")
 
 TASK_GRACE_S: Final = 0.5
 """How long tasks that were told to end may take; waited only where some are left."""

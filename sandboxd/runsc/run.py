@@ -15,6 +15,7 @@ from sandboxd.runsc.argv import PID_FILE, RunscOptions
 from sandboxd.runsc.parse import State, checkpoint_failure, failure_text, parse_list, parse_state
 from sandboxd.runsc.spec import build_spec
 from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
+from snapshots.children import pidfd_ended
 
 COMMAND_TIMEOUT_S: Final = 60.0
 """runsc commands answer in under 2 s; one that hangs is killed so that it cannot hold a sandbox for ever."""
@@ -58,7 +59,7 @@ class RunscRuntime:
         if pidfd is None:
             return
         try:
-            await programs.pidfd_ended(pidfd)
+            await pidfd_ended(pidfd)
         finally:
             os.close(pidfd)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from cove.exception import InternalError
+from snapshots.children import ended, memory_file
 from snapshots.layers.child_result import MAX_RESULT_BYTES, Result, read_report
 
 _STDERR_CHARACTERS: Final = 500
@@ -22,7 +21,7 @@ async def run_child(module: str, arguments: Sequence[str], *, stdin: int = subpr
     Returns: what the child reported.
     Raises:  the error that it reported. InternalError: it ended without a report. On cancellation it is killed first.
     """
-    with _memory_file("result") as result, _memory_file("stderr") as stderr:
+    with memory_file("result") as result, memory_file("stderr") as stderr:
         argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-I", "-m", module, *arguments, str(result)]
         env = {"PATH": os.environ.get("PATH", os.defpath)}  # a daemon's environment may have secrets, and a locale of its own
         # Not asyncio's: on uvloop that forks, which stops a large daemon's loop for tens of milliseconds; this is a vfork.
@@ -30,7 +29,7 @@ async def run_child(module: str, arguments: Sequence[str], *, stdin: int = subpr
             argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=[result], env=env
         )
         try:
-            await _ended(process.pid)
+            await ended(process.pid)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -40,24 +39,3 @@ async def run_child(module: str, arguments: Sequence[str], *, stdin: int = subpr
             said = os.pread(stderr, MAX_RESULT_BYTES, 0).decode("utf-8", "replace")[-_STDERR_CHARACTERS:]
             raise InternalError(f"{module} ended with status {process.returncode}: {said}", retryable=True)
         return read_report(report, module)
-
-
-async def _ended(pid: int) -> None:
-    loop = asyncio.get_running_loop()
-    pidfd = os.pidfd_open(pid)
-    gone = asyncio.Event()
-    loop.add_reader(pidfd, gone.set)
-    try:
-        await gone.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-
-
-@contextlib.contextmanager
-def _memory_file(name: str) -> Iterator[int]:
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

@@ -7,6 +7,8 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator
 
+from tests.support.loopback import loopback_server
+
 USERNAME, PASSWORD = "relay", "s3cret: ü"
 
 
@@ -19,27 +21,13 @@ class ProxyServer:
         self.asked: list[tuple[str, int]] = []
         self.refuses = False
         self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     @contextlib.asynccontextmanager
     async def serving(cls, scheme: str, *, with_credentials: bool = False) -> AsyncIterator[ProxyServer]:
         proxy = cls(scheme, with_credentials=with_credentials)
-        server = await asyncio.start_server(proxy._take, "127.0.0.1", 0)
-        proxy.port = server.sockets[0].getsockname()[1]
-        try:
+        async with loopback_server(proxy._serve) as proxy.port:
             yield proxy
-        finally:
-            server.close()
-            for task in proxy._tasks:
-                task.cancel()
-            if proxy._tasks:
-                await asyncio.wait(proxy._tasks)
-
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from tests.support.loopback import loopback_server
+
 PIECE_BYTES: Final = 1 << 16
 
 
@@ -32,30 +34,17 @@ class Proxy:
         self.up = self.down = 0
         self.moved = asyncio.Event()
         self.port = 0
-        self._relays: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def run(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with loopback_server(self._relay, tls) as self.port:
             yield self
-        finally:
-            server.close()
-            for relay in self._relays:
-                relay.cancel()
-            if self._relays:
-                await asyncio.wait(self._relays)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        relay = asyncio.current_task()
-        assert relay
-        self._relays.add(relay)
-        relay.add_done_callback(self._relays.discard)
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         try:
             async with asyncio.TaskGroup() as group:

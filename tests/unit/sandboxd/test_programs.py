@@ -58,10 +58,3 @@ async def test_huge_output_is_cut_and_blocks_nobody() -> None:
     finished = await programs.capture(["head", "-c", "5000000", "/dev/zero"], timeout_s=10)
     assert finished.code == 0
     assert len(finished.stdout) == programs.MAX_OUTPUT_BYTES
-
-
-async def test_several_may_wait_for_one_process() -> None:
-    process = await asyncio.create_subprocess_exec("sleep", "0.1")
-    async with asyncio.timeout(10):
-        await asyncio.gather(programs.ended(process.pid), programs.ended(process.pid))
-    await process.wait()

@@ -10,6 +10,7 @@ import pytest
 
 from cove.types import SandboxId, new_id
 from sandboxd import kernel
+from sandboxd.cgroup import Cgroups
 from sandboxd.naming import interface_prefix
 from sandboxd.network.netlink import Netlink
 
@@ -29,3 +30,14 @@ def instance(tmp_path: Path) -> Iterator[str]:
         left += [link.name for link in netlink.links() if link.name.startswith(interface_prefix(name))]
     left += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{name}")]
     assert left == []
+
+
+@pytest.fixture
+def groups(instance: str) -> Iterator[Cgroups]:
+    """The control groups of the instance; none is left."""
+    opened = Cgroups.open(instance=instance, memory_reserve_bytes=256 * 2**20)
+    yield opened
+    for sandbox in opened.list_():
+        opened.kill(sandbox)
+        opened.remove(sandbox)
+    opened.close()

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,16 +52,6 @@ while time.monotonic() < end:
 @pytest.fixture(scope="module")
 def hierarchies() -> Hierarchies:
     return find_hierarchies(kernel.mounts())
-
-
-@pytest.fixture
-def groups(instance: str) -> Iterator[Cgroups]:
-    opened = Cgroups.open(instance=instance, memory_reserve_bytes=256 * MIB)
-    yield opened
-    for sandbox in opened.list_():
-        opened.kill(sandbox)
-        opened.remove(sandbox)
-    opened.close()
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ COUNT = "import sys\nn = 0\nwhile True:\n    n += 1\n    if n % 1000 == 0: print
 
 
 @pytest.fixture
-def groups(instance: str) -> Iterator[Cgroups]:
-    opened = Cgroups.open(instance=instance, memory_reserve_bytes=256 * 2**20)
-    yield opened
-    for sandbox in opened.list_():
-        opened.kill(sandbox)
-        opened.remove(sandbox)
-    opened.close()
-
-
-@pytest.fixture
 def place(groups: Cgroups, sandbox_id: SandboxId) -> Path:
     """The sandbox's group in the hierarchy that can stop it."""
     for root in find_hierarchies(kernel.mounts()).roots:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cove.exception import ConnectionError, DataLossError, InternalError, InvalidError, RequestSizeError
+from snapshots.children import ended
 from snapshots.digest import digest_of
-from snapshots.layers import child
 from snapshots.layers.archives import pack_layer, unpack_archive
 from snapshots.layers.limits import Expected, Limits
 from tests.unit.snapshots.layers.layer_trees import read_layer
@@ -102,13 +102,11 @@ async def test_a_cancelled_call_leaves_no_child(into: Path) -> None:
 
 
 async def test_a_killed_child_is_an_error_with_a_retry(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = child._ended
-
     async def killing(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
         await ended(pid)
 
-    monkeypatch.setattr(child, "_ended", killing)
+    monkeypatch.setattr("snapshots.layers.child.ended", killing)
     with pytest.raises(InternalError, match="status -9") as raised:
         await unpack_archive(pieces(tar(file("a"))), into)
     assert raised.value.retryable
