@@ -187,4 +187,7 @@ class ControlApi:
             reserved=from_capacity(node.reserved),
             version=node.record.version,
             runsc_version=node.record.runsc_version,
+            spares=len(node.spares),
+            warm_starts=node.spares.starts.warm,
+            cold_starts=node.spares.starts.cold,
         )

@@ -14,11 +14,14 @@ from cove.exception import MAX_TEXT, InvalidError
 from cove.types import EndReason, NodeId, SandboxId, is_id
 from cove.wire import common_pb2, control_pb2, node_pb2
 from policies.access import MAX_NODE_ID_LENGTH
+from policies.shapes import KEY_LENGTH
 from router.db.records import Capacity, Observed, SandboxRecord, SandboxState
 from router.nodes import Registration
+from router.spares import Starts
 
 MAX_PYTHONS: Final = 32
 MAX_PROXIES: Final = 256
+MAX_SPARES: Final = 16_000
 MAX_VERSION: Final = 128
 MAX_URL: Final = 512
 MAX_CURSOR: Final = 256
@@ -28,6 +31,7 @@ _GRPC_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5
 _HTTP_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _PROXY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
+_SHAPE = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _PREFIX: Final = "END_REASON_"
 
 
@@ -101,6 +105,16 @@ def from_registration(request: node_pb2.RegisterRequest) -> Registration:
         debian_pythons=tuple(request.debian_pythons),
         proxies=tuple(request.proxies),
     )
+
+
+def from_spares(message: node_pb2.SpareList) -> tuple[dict[SandboxId, str], Starts]:
+    """What a node has booted ahead, by id, and what it has started.
+
+    Raises:  InvalidError: a field is malformed, or there are too many.
+    """
+    _check(len(message.spares) <= MAX_SPARES, "spares")
+    _check(all(is_id(spare.sandbox_id, "sb") and _SHAPE.fullmatch(spare.shape) for spare in message.spares), "spares")
+    return {SandboxId(spare.sandbox_id): spare.shape for spare in message.spares}, Starts(message.warm, message.cold)
 
 
 def to_capacity(resources: common_pb2.Resources) -> Capacity:

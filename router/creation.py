@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 import structlog
@@ -36,13 +36,15 @@ from cove.exception import (
 )
 from cove.types import NodeId, SandboxId, TaskId, new_id
 from cove.wire import common_pb2, control_pb2, image_pb2, node_pb2, snapshot_pb2
+from policies.egress import policy_from_wire
 from policies.limits import Limits
 from policies.names import check_idempotency_key, check_sandbox_name, check_tags
+from policies.shapes import shape_key
 from policies.specs import fill_spec
 from router.apps import app_of
 from router.auth import Caller
 from router.db.ingress import EntranceKind
-from router.db.protocol import Database
+from router.db.protocol import Database, SandboxIdTaken
 from router.db.records import AppRecord, Capacity, Claim, ImageRecord, SandboxRecord, SandboxState
 from router.images.catalogue import Catalogue
 from router.images.manifests import config_of, image_name, only_node, to_manifest
@@ -50,6 +52,7 @@ from router.ingress.entrances import new_entrance
 from router.node_client import NodeClient
 from router.nodes import Node, NodeTable
 from router.placement import Demand, Origin, candidates
+from router.spares import OfferedSpare
 from router.tasks import Finisher
 
 log = structlog.get_logger(__name__)
@@ -78,6 +81,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What it goes on from; None: it begins afresh."""
     origin: Origin | None = None
     """Where that memory is."""
+
+    @property
+    def shape(self) -> str:
+        """The key of containers booted ahead that it can be; empty: it must be one of its own."""
+        if self.build or self.memory is not None:
+            return ""
+        return shape_key(image_name(self.spec.image), self.spec.resources, policy_from_wire(self.spec.network))
 
     @property
     def request(self) -> Capacity:
@@ -139,9 +149,33 @@ class Creation:
         )
 
     async def _first(self, plan: Plan) -> SandboxRecord:
-        """The whole saga of a key that was new a moment ago."""
+        """The whole saga of a key that was new a moment ago: with a container that a node has booted ahead, where there is one."""
         sandbox_id = SandboxId(new_id("sb"))
         order = [view.node_id for view in candidates(self._nodes.views(), _demand(plan, sandbox_id))]
+        spare = self._nodes.take_spare(order, plan.shape) if plan.shape else None
+        if spare is not None:
+            with suppress(SandboxIdTaken):  # another router was quicker
+                return await self._begin_as(spare, plan, order)
+        return await self._begin(plan, sandbox_id, order)
+
+    async def _begin_as(self, spare: OfferedSpare, plan: Plan, order: Sequence[NodeId]) -> SandboxRecord:
+        """As :meth:`_begin`, under the spare's id and on its node if that takes it."""
+        try:
+            record = await self._begin(plan, spare.sandbox_id, [spare.node_id, *(one for one in order if one != spare.node_id)])
+        except SandboxIdTaken:
+            raise
+        except Error:
+            self._nodes.return_spare(spare)
+            raise
+        if record.sandbox_id != spare.sandbox_id:
+            self._nodes.return_spare(spare)
+        return record
+
+    async def _begin(self, plan: Plan, sandbox_id: SandboxId, order: Sequence[NodeId]) -> SandboxRecord:
+        """The saga under an id.
+
+        Raises:  SandboxIdTaken: nothing was done. As :meth:`create`.
+        """
         now = self._clock()
         record = SandboxRecord(
             sandbox_id=sandbox_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ from router.auth import SESSION_PREFIX, Hasher
 from router.db.protocol import NodeStore
 from router.db.records import Capacity, NodeRecord
 from router.placement import NodeView
+from router.spares import NodeSpares, OfferedSpare
 
 HEARTBEAT_SAVED_EVERY_S: Final = 30.0
 """Heartbeats live in memory; the database gets one in this time, so that an idle machine's disk may sleep."""
@@ -35,6 +36,7 @@ class Node:
         self.saved_at = record.last_seen_at
         self._debian_pythons = frozenset(record.debian_pythons)
         self._proxies = frozenset(record.proxies)
+        self.spares = NodeSpares()
         self._expected: dict[SandboxId, Capacity] = {}
         self._expected_total = Capacity()
 
@@ -162,6 +164,17 @@ class NodeTable:
     def silent_for_s(self, node: Node) -> float:
         """Seconds without a heartbeat while this router listened; its own absence is not the node's."""
         return self._clock() - max(node.last_seen_at, self.started_at)
+
+    def take_spare(self, order: Sequence[NodeId], shape: str) -> OfferedSpare | None:
+        """A container of this shape on the first node of ``order`` that has one; it is nobody else's until :meth:`return_spare`."""
+        for node_id in order:
+            if (sandbox_id := self._nodes[node_id].spares.take(shape)) is not None:
+                return OfferedSpare(node_id, sandbox_id)
+        return None
+
+    def return_spare(self, spare: OfferedSpare) -> None:
+        """No sandbox came to be in it."""
+        self._nodes[spare.node_id].spares.give_back(spare.sandbox_id)
 
     def views(self) -> list[NodeView]:
         """What placement may know of all nodes."""

@@ -12,7 +12,7 @@ from cove.exception import InvalidError, ResourceExhaustedError
 from cove.types import EXIT_TERMINATED, EXIT_TIMEOUT, EndReason, NodeId, SandboxId
 from cove.wire import common_pb2, node_pb2
 from router.changes import Changes
-from router.convert import from_status, to_capacity
+from router.convert import from_spares, from_status, to_capacity
 from router.creation import Creation
 from router.db.protocol import Database
 from router.db.records import Observed, SandboxRecord, SandboxState
@@ -43,9 +43,12 @@ class Reports:
         """
         reserved = to_capacity(request.reserved)
         seen = self._parse(request.sandboxes)
+        spares = from_spares(request.spares) if request.HasField("spares") else None
         if request.sequence > node.last_sequence:
             await self.merge(node, seen, complete=request.complete)
             node.last_sequence = request.sequence  # after the merge: a report that failed half-way can be sent again
+            if spares is not None:
+                node.spares.tell(*spares)
             for sandbox_id in node.expected():
                 if not self._creation.in_progress(sandbox_id):
                     node.expect_no_more(sandbox_id)

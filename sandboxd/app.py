@@ -40,10 +40,17 @@ from sandboxd.server import Bound, serve
 from sandboxd.service.auth import Gate
 from sandboxd.settings import NodeSettings
 from sandboxd.storage_pool import StoragePool
+from sandboxd.warm import WarmPool
 
 log = structlog.get_logger()
 
 VERSION_S: Final = 10.0
+
+WARM_SHARE: Final = 32
+"""Containers made ahead get a 32nd of the memory that sandboxes may have, if the operator says nothing."""
+
+SPARE_BYTES: Final = 24 * 2**20
+"""Memory that one of them counts for."""
 
 
 class Daemon(msgspec.Struct):
@@ -104,6 +111,7 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
                 blobs=blobs,
             )
             registrations.append(registration)
+            node.warm.when_changed(registration.note_spares)
             reporting = group.create_task(registration.run(), name="registration")
             log.info("node started", node=node_id, grpc=identity.grpc_address, http=identity.http_url)
             try:
@@ -176,9 +184,17 @@ def _guest_layer(settings: NodeSettings) -> Path:
 
 def _node(settings: NodeSettings, facilities: Facilities, changed: Callable[[Sandbox], None]) -> Node:
     cgroups = facilities.cgroups
+    assembly = HostAssembly(facilities)
+    share_bytes = cgroups.node_memory_bytes // WARM_SHARE
     return Node(
         journal=Journal(settings.node_dir),
-        assembly=HostAssembly(facilities),
+        assembly=assembly,
+        warm=WarmPool(
+            assembly,
+            facilities.runtime,
+            memory_bytes=share_bytes if settings.warm_memory_bytes is None else settings.warm_memory_bytes,
+            each_bytes=SPARE_BYTES,
+        ),
         runtime=facilities.runtime,
         oom_kills=cgroups.oom_kills,
         spool_sizes=SpoolSizes(head_bytes=settings.spool_head_bytes, tail_bytes=settings.spool_tail_bytes),

@@ -36,6 +36,8 @@ class Made(msgspec.Struct, frozen=True):
     """What the daemon knew of the sandbox whose memory this one goes on from; see ``memory.state``."""
     guest_layer: Path | None = None
     """The lower directory with ``cove-init`` that is mounted."""
+    is_greeted: bool = False
+    """Whether the guest serves already, under the marker that the entry has now; else it waits to be greeted."""
 
 
 class MemoryOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,14 @@ class Assembly(Protocol):
 
         Raises: ExceptionGroup: what could not be removed; all the rest is gone, and calling again goes on.
         """
+        ...
+
+    async def freeze(self, sandbox_id: SandboxId) -> None:
+        """Stop every process of the container, those of the runtime included; no one inside notices. Raises: Error, OSError."""
+        ...
+
+    async def thaw(self, sandbox_id: SandboxId) -> None:
+        """Undo :meth:`freeze`. Idempotent; of a container that is gone, too."""
         ...
 
     async def repair(self) -> None:

@@ -171,6 +171,12 @@ class HostAssembly:
         if errors:
             raise ExceptionGroup(f"sandbox {sandbox_id} could not be freed whole", errors)
 
+    async def freeze(self, sandbox_id: SandboxId) -> None:
+        await in_thread(self._f.cgroups.freeze, sandbox_id)  # to its end: it must not freeze what was thawed meanwhile
+
+    async def thaw(self, sandbox_id: SandboxId) -> None:
+        self._f.cgroups.thaw(sandbox_id)
+
     async def repair(self) -> None:
         if await asyncio.to_thread(self._f.network.ensure_filter):
             log.warning("packet filter was gone, put back")
@@ -209,12 +215,11 @@ class HostAssembly:
 
     @contextlib.asynccontextmanager
     async def _frozen(self, sandbox_id: SandboxId) -> AsyncIterator[None]:
-        cgroups = self._f.cgroups
         try:
-            await in_thread(cgroups.freeze, sandbox_id)  # to its end: it must not freeze what was thawed meanwhile
+            await self.freeze(sandbox_id)
             yield
         finally:
-            cgroups.thaw(sandbox_id)
+            self._f.cgroups.thaw(sandbox_id)
 
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f

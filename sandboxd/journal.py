@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cove.types import SandboxId, TaskId, is_id
 from policies.egress import EgressPolicy
+from sandboxd.channel.frames import MARKER_BYTES
 from sandboxd.lifecycle import Result, State
 
 FORMAT: Final = 1
@@ -257,6 +258,11 @@ def _key(path: Path) -> bytes:
         with os.fdopen(fd, "wb") as file:
             file.write(key)
     return key
+
+
+def new_guest_marker() -> str:
+    """For ``Entry.guest_marker``: no guest can know it before it is greeted with it."""
+    return secrets.token_bytes(MARKER_BYTES).hex()
 
 
 def boot_id() -> str:

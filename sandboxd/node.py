@@ -17,13 +17,14 @@ from cove.types import SandboxId, TaskId
 from policies.egress import EgressPolicy
 from sandboxd.assembly import Assembly, MemoryOrder
 from sandboxd.channel.messages import Op
-from sandboxd.journal import Entry, Image, Journal, MemoryRef, Resources, SandboxDirectory, boot_id
+from sandboxd.journal import Entry, Image, Journal, MemoryRef, Resources, SandboxDirectory, boot_id, new_guest_marker
 from sandboxd.lifecycle import State
 from sandboxd.memory.manifest import Manifest
 from sandboxd.network_log import NetworkLog
 from sandboxd.processes import SpoolSizes
 from sandboxd.runtime import Runtime
-from sandboxd.sandbox import Outside, Sandbox, new_guest_marker
+from sandboxd.sandbox import Outside, Sandbox
+from sandboxd.warm import Room, WarmPool
 from snapshots.backends.threads import to_its_end
 
 log = structlog.get_logger()
@@ -34,6 +35,9 @@ FLUSH_INTERVAL_S: Final = 1.0
 
 REPAIR_INTERVAL_S: Final = 5.0
 """How long sandboxes may be without a packet filter after somebody flushed it; looking costs a millisecond."""
+
+FREED_AT_ONCE: Final = 8
+"""Orphans: a daemon that was killed leaves all its spares, and the next one takes no creates before they are gone."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,7 @@ class Node:
         *,
         journal: Journal,
         assembly: Assembly,
+        warm: WarmPool,
         runtime: Runtime,
         oom_kills: Callable[[SandboxId], int],
         spool_sizes: SpoolSizes,
@@ -85,13 +90,17 @@ class Node:
     ) -> None:
         self.capacity = capacity
         self.draining = False
+        self.warm = warm
         self._journal = journal
         self._assembly = assembly
-        self._outside = Outside(assembly=assembly, runtime=runtime, oom_kills=oom_kills, spool_sizes=spool_sizes, changed=changed)
+        self._outside = Outside(
+            assembly=assembly, warm=warm, runtime=runtime, oom_kills=oom_kills, spool_sizes=spool_sizes, changed=changed
+        )
         self._record_retention_s = record_retention_s
         self._free_disk_bytes = free_disk_bytes
         self._sandboxes: dict[SandboxId, Sandbox] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._freeing = asyncio.Semaphore(FREED_AT_ONCE)
         self._boot_id = boot_id()
 
     def __iter__(self) -> Iterator[Sandbox]:
@@ -113,6 +122,13 @@ class Node:
             sandboxes=len(live),
         )
 
+    def room(self) -> Room:
+        """What spares may take: nothing where no sandbox would be admitted."""
+        if self.draining or self._free_disk_bytes() <= 0:
+            return Room(memory_bytes=0, sandboxes=0)
+        reserved, capacity = self.reserved(), self.capacity
+        return Room(memory_bytes=capacity.memory_bytes - reserved.memory_bytes, sandboxes=capacity.sandboxes - reserved.sandboxes)
+
     # --- life --------------------------------------------------------------------------------------------------------------------------
 
     async def run(self, started: asyncio.Event) -> None:
@@ -123,6 +139,7 @@ class Node:
                 self._adopt(directory)
             await self.reconcile()
             started.set()
+            group.create_task(self.warm.run(self.room), name="warm pool")
             group.create_task(_repeat(self._assembly.repair, REPAIR_INTERVAL_S), name="repair")
             group.create_task(_repeat(self.flush_network_logs, FLUSH_INTERVAL_S), name="network logs")
             await _repeat(self.reconcile, RECONCILE_INTERVAL_S)
@@ -254,12 +271,13 @@ class Node:
         return self._assembly.own_layers(sandbox.entry)
 
     async def terminate_all(self) -> None:
-        """End every sandbox and return when all is freed."""
+        """End every sandbox, make nothing more ahead, and return when all is freed."""
         for sandbox in self:
             sandbox.terminate()
         for sandbox in self:
             while sandbox.state is not State.STOPPED:
                 await sandbox.wait_change()
+        await self.warm.close()
 
     # --- forgetting --------------------------------------------------------------------------------------------------------------------
 
@@ -270,14 +288,18 @@ class Node:
             if sandbox.state is State.STOPPED and time.time() - ended_at > self._record_retention_s:
                 del self._sandboxes[sandbox.sandbox_id]
                 await asyncio.to_thread(self._journal.directory(sandbox.sandbox_id).remove)
-        for sandbox_id in await self._assembly.owners():
-            known = self._sandboxes.get(sandbox_id)
-            if known is None or known.state is State.STOPPED:
-                await self._free_orphan(sandbox_id)
+        spares = self.warm.held()
+        orphans = await self._assembly.owners() - spares - self.warm.held()
+        async with asyncio.TaskGroup() as group:
+            for sandbox_id in orphans:
+                known = self._sandboxes.get(sandbox_id)
+                if known is None or known.state is State.STOPPED:
+                    group.create_task(self._free_orphan(sandbox_id))
 
     async def _free_orphan(self, sandbox_id: SandboxId) -> None:
         try:
-            await self._assembly.free(sandbox_id)
+            async with self._freeing:
+                await self._assembly.free(sandbox_id)
         except ExceptionGroup as group:
             log.error("orphan not freed", sandbox=sandbox_id, errors=[str(error) for error in group.exceptions])
         else:

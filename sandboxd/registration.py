@@ -20,6 +20,7 @@ from sandboxd.layers import BlobClient
 from sandboxd.node import Capacity, Node
 from sandboxd.sandbox import Sandbox
 from sandboxd.service.convert import sandbox_status
+from sandboxd.warm import WarmPool
 
 log = structlog.get_logger()
 
@@ -68,11 +69,17 @@ class Registration:
         self._changed: set[SandboxId] = set()
         self._wake = asyncio.Event()
         self._sequence = itertools.count(1)
+        self._told_spares = -1
+        """The version of the warm pool that the router knows."""
         self.registered = asyncio.Event()
 
     def note(self, sandbox: Sandbox) -> None:
         """A sandbox changed: report it soon."""
         self._changed.add(sandbox.sandbox_id)
+        self._wake.set()
+
+    def note_spares(self) -> None:
+        """There is another container made ahead, or one less: report it soon."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -98,15 +105,17 @@ class Registration:
         while True:
             told = {sandbox.sandbox_id for sandbox in self._node} if complete else set(self._changed)
             self._changed -= told
+            spares = self._node.warm.version
+            with_spares = complete or spares != self._told_spares
             self._wake.clear()
             try:
-                report = await stub.Report(self._report_request(told, complete), metadata=metadata, timeout=CALL_S)
+                report = await stub.Report(self._report_request(told, complete, with_spares), metadata=metadata, timeout=CALL_S)
             except BaseException:
                 self._changed |= told
                 raise
             if report.register_again:
                 return
-            complete = False
+            complete, self._told_spares = False, spares
             self.registered.set()
             await self._next_report(answer.report_interval_s)
 
@@ -129,7 +138,7 @@ class Registration:
             proxies=identity.proxies,
         )
 
-    def _report_request(self, told: Collection[SandboxId], complete: bool) -> node_pb2.ReportRequest:
+    def _report_request(self, told: Collection[SandboxId], complete: bool, with_spares: bool) -> node_pb2.ReportRequest:
         return node_pb2.ReportRequest(
             node_id=self._identity.node_id,
             sequence=next(self._sequence),
@@ -137,11 +146,17 @@ class Registration:
             sandboxes=[sandbox_status(sandbox) for sandbox in self._node if sandbox.sandbox_id in told],
             reserved=_resources(self._node.reserved()),
             draining=self._node.draining,
+            spares=_spare_list(self._node.warm) if with_spares else None,
         )
 
 
 def _resources(capacity: Capacity) -> common_pb2.Resources:
     return common_pb2.Resources(cpu_request_millis=capacity.cpu_millis, memory_request_bytes=capacity.memory_bytes)
+
+
+def _spare_list(warm: WarmPool) -> node_pb2.SpareList:
+    spares = [node_pb2.Spare(sandbox_id=sandbox_id, shape=shape) for sandbox_id, shape in warm.waiting().items()]
+    return node_pb2.SpareList(spares=spares, warm=warm.figures.warm, cold=warm.figures.cold)
 
 
 def _bearer(token: str) -> tuple[tuple[str, str], ...]:

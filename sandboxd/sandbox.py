@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,6 @@ from policies.egress import EgressPolicy
 from sandboxd.api_socket import serve_plain_sandbox
 from sandboxd.assembly import Assembly
 from sandboxd.channel.client import Guest
-from sandboxd.channel.frames import MARKER_BYTES
 from sandboxd.channel.link import Fifos
 from sandboxd.channel.messages import ProcessFlag, ProcessRequest
 from sandboxd.environment import process_environment, sandbox_environment
@@ -49,6 +47,7 @@ from sandboxd.network_log import NetworkLog
 from sandboxd.processes import Process, ProcessTable, SpoolSizes
 from sandboxd.runtime import ContainerStatus, Runtime
 from sandboxd.spool import Spool
+from sandboxd.warm import WarmPool
 
 log = structlog.get_logger()
 
@@ -71,6 +70,8 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What an actor needs of the node around it."""
 
     assembly: Assembly
+    warm: WarmPool
+    """Makes containers, or has them."""
     runtime: Runtime
     oom_kills: Callable[[SandboxId], int]
     spool_sizes: SpoolSizes
@@ -337,7 +338,7 @@ class Sandbox:
             self._post(Booted())
 
     async def _make(self) -> None:
-        made = await self._outside.assembly.make(self.entry)
+        made = await self._outside.warm.make(self.entry)
         self._fifos = made.fifos
         self.entry.guest_layer = str(made.guest_layer or "")
         self._spawn(self._watch_death())
@@ -353,7 +354,9 @@ class Sandbox:
         self._directory.save_env(self._env)
         guest = self._talk(made.fifos)
         async with asyncio.timeout(GUEST_ANSWER_S):
-            if private is None:
+            if made.is_greeted:
+                await guest.reset()
+            elif private is None:
                 await guest.start()
             else:
                 await passing_on.greet(guest, self.processes, self.sandbox_id)
@@ -487,7 +490,3 @@ async def cancel_all(tasks: Collection[asyncio.Task[None] | None]) -> None:
         task.cancel()
     if waiting:
         await asyncio.wait(waiting)
-
-
-def new_guest_marker() -> str:
-    return secrets.token_bytes(MARKER_BYTES).hex()

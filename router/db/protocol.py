@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from cove.exception import AlreadyExistsError
 from cove.types import AppId, NodeId, SandboxId
 from router.db.ingress import ConnectTokenStore, EntranceRecord, EntranceStore
 from router.db.records import (
@@ -25,6 +26,10 @@ from router.db.records import (
     TokenRecord,
 )
 from router.db.snapshots import SnapshotStore
+
+
+class SandboxIdTaken(AlreadyExistsError):
+    """Another sandbox has the id: whoever chose it chooses another."""
 
 
 class TokenStore(Protocol):
@@ -70,6 +75,7 @@ class SandboxStore(Protocol):
 
         Returns: ``claim``, or the earlier one with its key.
         Raises:
+            SandboxIdTaken: of another sandbox, stopped or not.
             AlreadyExistsError: the App has another sandbox of this name that is not stopped.
             NotFoundError: the snapshot that it is restored from was deleted.
         """

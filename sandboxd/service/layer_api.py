@@ -63,6 +63,7 @@ class LayerApi:
         ]
         if users:
             raise ConflictError(f"{len(users)} sandboxes use the layer, {users[0]} for one.", remedy="Remove it when they have ended.")
+        await self._node.warm.release_layer(request.layer_id)
         await self._images.layers.remove(request.layer_id)
         return node_pb2.LayerRemoveResponse()
 

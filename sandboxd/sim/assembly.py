@@ -14,7 +14,7 @@ from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, Subject
 from sandboxd.channel.link import Fifos
 from sandboxd.journal import Entry
 from sandboxd.memory.manifest import Manifest
-from sandboxd.runtime import Container
+from sandboxd.runtime import Container, ContainerStatus
 from sandboxd.sim.runtime import SimMachine, SimRuntime
 
 
@@ -67,6 +67,13 @@ class SimAssembly:
     async def free(self, sandbox_id: SandboxId) -> None:
         await self.runtime.delete(sandbox_id)
         shutil.rmtree(self._sandboxes / sandbox_id, ignore_errors=True)
+
+    async def freeze(self, sandbox_id: SandboxId) -> None:
+        await self.runtime.pause(sandbox_id)
+
+    async def thaw(self, sandbox_id: SandboxId) -> None:
+        if await self.runtime.status(sandbox_id) is ContainerStatus.PAUSED:
+            await self.runtime.resume(sandbox_id)
 
     async def repair(self) -> None:
         """Simulated sandboxes stand on nothing."""

@@ -12,7 +12,7 @@ import pytest
 
 from cove.exception import AlreadyExistsError
 from cove.types import AppId, EndReason, ImageId, NodeId, SandboxId, TaskId, new_id
-from router.db.protocol import Database
+from router.db.protocol import Database, SandboxIdTaken
 from router.db.records import (
     AppRecord,
     Capacity,
@@ -86,6 +86,16 @@ async def test_a_key_is_claimed_once_and_the_loser_leaves_no_sandbox(db: Databas
     assert await db.idempotency.get("ws", "k") == claim(first, "k")
     elsewhere = sandbox(3, workspace="ws2")
     assert await db.sandboxes.reserve(elsewhere, claim(elsewhere, "k")) == claim(elsewhere, "k")
+
+
+async def test_an_id_is_taken_for_ever_and_who_comes_second_leaves_nothing(db: Database) -> None:
+    first = await add(db, sandbox(1, name="n", tags={"a": "b"}))
+    await end(db, first)
+    second = sandbox(1, name="other", app_id=AppId("ap-2"), workspace="ws2")
+    with pytest.raises(SandboxIdTaken):
+        await db.sandboxes.reserve(second, claim(second, "k2"))
+    assert await db.idempotency.get("ws2", "k2") is None
+    assert await db.sandboxes.get(first.sandbox_id) == msgspec.structs.replace(first, observed=STOPPED)
 
 
 async def test_names_are_unique_among_what_has_not_stopped_in_one_app(db: Database) -> None:

@@ -48,6 +48,7 @@ class LiveCove:
             "COVE_NODE_NETWORK_POOL": self._network,
             "COVE_NODE_POOL_BYTES": str(16 * 2**30),
             "COVE_NODE_MEMORY_RESERVE_BYTES": str(2**30),
+            "COVE_NODE_WARM_MEMORY_BYTES": "0",  # tests count what is there
             **self._settings,
         }
 

@@ -25,6 +25,7 @@ from sandboxd.server import serve
 from sandboxd.service.auth import Gate
 from sandboxd.sim.assembly import SimAssembly
 from sandboxd.sim.runtime import SimMachine
+from sandboxd.warm import WarmPool
 
 NODE_ID = NodeId("node-1")
 
@@ -66,12 +67,15 @@ class SimDaemon:
         self.registration: Registration | None = None
 
     @contextlib.asynccontextmanager
-    async def running(self, *, capacity: Capacity | None = None, boot_s: float = 0.0, spool_bytes: int = 2**20) -> AsyncIterator[SimDaemon]:
+    async def running(
+        self, *, capacity: Capacity | None = None, boot_s: float = 0.0, spool_bytes: int = 2**20, spares: int = 0
+    ) -> AsyncIterator[SimDaemon]:
         """The daemon runs in the block and dies at its end without a word to its sandboxes."""
         self.assembly = SimAssembly(self.machine, self.directory / "run", boot_s=boot_s)
         self.node = Node(
             journal=Journal(self.directory / "node"),
             assembly=self.assembly,
+            warm=WarmPool(self.assembly, self.assembly.runtime, memory_bytes=spares, each_bytes=1),
             runtime=self.assembly.runtime,
             oom_kills=lambda sandbox_id: 0,
             spool_sizes=SpoolSizes(head_bytes=spool_bytes, tail_bytes=spool_bytes),
@@ -116,6 +120,7 @@ class SimDaemon:
         registration = self.registration = Registration(
             self.node, identity, router_address=router_address, join_token_file=join_token_file, trusted=self.gate.trust, blobs=BlobClient()
         )
+        self.node.warm.when_changed(registration.note_spares)
         reporting = asyncio.create_task(registration.run())
         try:
             await registration.registered.wait()

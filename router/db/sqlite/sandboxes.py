@@ -9,6 +9,7 @@ from typing import Any, Final
 from cove.exception import AlreadyExistsError, NotFoundError
 from cove.types import AppId, EndReason, NodeId, SandboxId
 from router.db.ingress import EntranceRecord
+from router.db.protocol import SandboxIdTaken
 from router.db.records import Claim, Observed, SandboxQuery, SandboxRecord, SandboxState
 from router.db.sqlite.ingress import insert_entrances
 from router.db.sqlite.simple import find_claim
@@ -111,6 +112,8 @@ def _reserve(db: sqlite3.Connection, sandbox: SandboxRecord, claim: Claim) -> Cl
         earlier = find_claim(db, claim.workspace, claim.key)
         assert earlier is not None  # it is why nothing was inserted
         return earlier
+    if db.execute("SELECT 1 FROM sandboxes WHERE sandbox_id = ?", (sandbox.sandbox_id,)).fetchone() is not None:
+        raise SandboxIdTaken(f"There is a sandbox {sandbox.sandbox_id}.", remedy="Choose a fresh id.")
     if _name_is_taken(db, sandbox):
         raise AlreadyExistsError(
             f"The App already has a sandbox named {sandbox.name!r}.",

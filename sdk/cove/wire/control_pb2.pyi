@@ -87,7 +87,7 @@ class NodeListRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class NodeInfo(_message.Message):
-    __slots__ = ("node_id", "state", "last_seen_at", "sandboxes", "capacity", "reserved", "version", "runsc_version")
+    __slots__ = ("node_id", "state", "last_seen_at", "sandboxes", "capacity", "reserved", "version", "runsc_version", "spares", "warm_starts", "cold_starts")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_AT_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,9 @@ class NodeInfo(_message.Message):
     RESERVED_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     RUNSC_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SPARES_FIELD_NUMBER: _ClassVar[int]
+    WARM_STARTS_FIELD_NUMBER: _ClassVar[int]
+    COLD_STARTS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     state: str
     last_seen_at: float
@@ -104,7 +107,10 @@ class NodeInfo(_message.Message):
     reserved: _common_pb2.Resources
     version: str
     runsc_version: str
-    def __init__(self, node_id: _Optional[str] = ..., state: _Optional[str] = ..., last_seen_at: _Optional[float] = ..., sandboxes: _Optional[int] = ..., capacity: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., version: _Optional[str] = ..., runsc_version: _Optional[str] = ...) -> None: ...
+    spares: int
+    warm_starts: int
+    cold_starts: int
+    def __init__(self, node_id: _Optional[str] = ..., state: _Optional[str] = ..., last_seen_at: _Optional[float] = ..., sandboxes: _Optional[int] = ..., capacity: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., version: _Optional[str] = ..., runsc_version: _Optional[str] = ..., spares: _Optional[int] = ..., warm_starts: _Optional[int] = ..., cold_starts: _Optional[int] = ...) -> None: ...
 
 class NodeListResponse(_message.Message):
     __slots__ = ("nodes",)

@@ -142,20 +142,40 @@ class RegisterResponse(_message.Message):
     def __init__(self, session_token: _Optional[str] = ..., router_public_key: _Optional[bytes] = ..., report_interval_s: _Optional[float] = ..., http_url: _Optional[str] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("node_id", "sequence", "complete", "sandboxes", "reserved", "draining")
+    __slots__ = ("node_id", "sequence", "complete", "sandboxes", "reserved", "draining", "spares")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     SANDBOXES_FIELD_NUMBER: _ClassVar[int]
     RESERVED_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    SPARES_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     sequence: int
     complete: bool
     sandboxes: _containers.RepeatedCompositeFieldContainer[_common_pb2.SandboxStatus]
     reserved: _common_pb2.Resources
     draining: bool
-    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., complete: bool = ..., sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., draining: bool = ...) -> None: ...
+    spares: SpareList
+    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., complete: bool = ..., sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., draining: bool = ..., spares: _Optional[_Union[SpareList, _Mapping]] = ...) -> None: ...
+
+class SpareList(_message.Message):
+    __slots__ = ("spares", "warm", "cold")
+    SPARES_FIELD_NUMBER: _ClassVar[int]
+    WARM_FIELD_NUMBER: _ClassVar[int]
+    COLD_FIELD_NUMBER: _ClassVar[int]
+    spares: _containers.RepeatedCompositeFieldContainer[Spare]
+    warm: int
+    cold: int
+    def __init__(self, spares: _Optional[_Iterable[_Union[Spare, _Mapping]]] = ..., warm: _Optional[int] = ..., cold: _Optional[int] = ...) -> None: ...
+
+class Spare(_message.Message):
+    __slots__ = ("sandbox_id", "shape")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    shape: str
+    def __init__(self, sandbox_id: _Optional[str] = ..., shape: _Optional[str] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
     __slots__ = ("register_again",)
