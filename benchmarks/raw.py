@@ -109,11 +109,11 @@ class RawRunsc:
     async def _restore(self) -> float:
         if self._memory is None:
             self._memory = self._bare.options.root.parent / "memory"
-            async with self._running() as (_, container):
-                runtime = self._bare.runtime()
-                await runtime.pause(container.sandbox_id)
-                await runtime.checkpoint(container.sandbox_id, self._memory)
-                await runtime.resume(container.sandbox_id)
+            ready = self._bare.runtime().ready_checkpoint
+            async with self._running() as (_, container), ready(container.sandbox_id, self._memory) as checkpoint:
+                await checkpoint.pause()
+                await checkpoint.write()
+                await checkpoint.resume()
         async with self._running(self._memory) as (begin, container):
             await container.spawn("true")
             return time.perf_counter() - begin

@@ -132,6 +132,8 @@ async def _first(started: asyncio.Event, life: asyncio.Task[None]) -> None:
 
 async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress) -> Facilities:
     name = settings.name
+    runtime = RunscRuntime(RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform))
+    await runtime.sweep()
     pool = await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes)
     layers = LayerCache(pool, blobs)
     await layers.sweep()
@@ -141,9 +143,8 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress)
     cgroups = Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes)
     for sandbox_id in cgroups.list_():
         cgroups.thaw(sandbox_id)  # frozen if the last daemon died in the middle of a snapshot; runsc would wait for its answer
-    runsc = RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform)
     return Facilities(
-        runtime=RunscRuntime(runsc),
+        runtime=runtime,
         images=ImageStacks(
             BaseImages(settings.images_dir, prebuilt=settings.bases_dir, progress=lambda line: log.info("image progress", line=line)),
             layers,

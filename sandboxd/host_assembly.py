@@ -198,9 +198,10 @@ class HostAssembly:
             _check_room(f, entry.sandbox_id)
             await f.images.layers.remove(order.layer_id)  # of an attempt that ended before its memory was whole
             async with f.memory.taking(order.snapshot_id) as work:
-                moment = Moment(f.runtime, entry.sandbox_id, work, subject)
-                await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
-                await self._take_layer(entry, order.layer_id, order.merge, moment.stopped)
+                async with f.runtime.ready_checkpoint(entry.sandbox_id, work / IMAGE) as checkpoint:
+                    moment = Moment(checkpoint, work, subject)
+                    await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
+                    await self._take_layer(entry, order.layer_id, order.merge, moment.stopped)
                 return await in_thread(moment.write_manifest, order, f.memory.machine)
 
     def _guest_layer(self, entry: Entry) -> Path:

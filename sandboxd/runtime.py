@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +50,25 @@ class RuntimeFailed(InternalFailure):
     code = "internal_failure"
 
 
+class Checkpoint(Protocol):
+    """One writing of memory. Each method once, in this order; after :meth:`pause`, :meth:`resume` in any case."""
+
+    async def pause(self) -> None:
+        """Stop every process inside. Raises: RuntimeFailed: it does not run."""
+        ...
+
+    async def write(self) -> None:
+        """Write the memory; it stays paused.
+
+        Raises: ConflictError: something in there cannot be kept. ResourceExhaustedError: the disk is full. RuntimeFailed.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Let it go on. Raises: RuntimeFailed."""
+        ...
+
+
 class Runtime(Protocol):
     """Containers by sandbox id. All methods may take tens to hundreds of milliseconds."""
 
@@ -79,17 +99,15 @@ class Runtime(Protocol):
         """Undo :meth:`pause`. Raises: RuntimeFailed: it is not paused."""
         ...
 
-    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
-        """Write the memory of a paused container into ``directory``, which is made; it stays paused.
+    def ready_checkpoint(self, sandbox_id: SandboxId, directory: Path) -> AbstractAsyncContextManager[Checkpoint]:
+        """Make everything ready, while it runs, for writing the memory of a container into ``directory``, which is made.
 
-        Raises:
-            ConflictError: something in there cannot be kept. RuntimeFailed. Nothing of use is in ``directory`` then.
-            UnimplementedError: this runtime cannot.
+        Raises: RuntimeFailed, OSError. UnimplementedError: this runtime cannot.
         """
         ...
 
     async def restore(self, container: Container, directory: Path) -> None:
-        """In the place of :meth:`start`: let a created container go on from memory. Raises: as :meth:`checkpoint`."""
+        """In the place of :meth:`start`: let a created container go on from memory. Raises: RuntimeFailed. UnimplementedError."""
         ...
 
     async def delete(self, sandbox_id: SandboxId) -> None:

@@ -1,6 +1,6 @@
-"""The memory snapshots this node has, as directories in its storage pool, complete or absent.
+"""The memory snapshots this node has, as directories beside its storage pool, complete or absent.
 
-``<pool>/memory/<snapshot id>/``:
+``<state>/memory/<snapshot id>/`` (in the pool itself where that is the host's own btrfs):
 
 - ``image/``: what runsc wrote: the sentry's state, and the pages that are not zero, as they are.
 - ``guest/``: the lower directory with ``cove-init`` that the sandbox has mounted; another build of it would not fit its memory.

@@ -8,25 +8,25 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from cove.types import SandboxId
 from sandboxd.assembly import MemoryOrder, Subject
-from sandboxd.memory.layout import IMAGE, STATE
+from sandboxd.memory.layout import STATE
 from sandboxd.memory.machine import Machine
 from sandboxd.memory.manifest import Manifest, SeenProcess, hash_files, write_manifest
 from sandboxd.memory.seen import Census
-from sandboxd.runtime import Runtime
+from sandboxd.runtime import Checkpoint
 
 
 class Moment:
     """One snapshot's; thrown away afterwards.
 
     Args:
+        checkpoint: made ready already, into ``image`` of the work.
         work: the directory that becomes the snapshot.
         subject: the sandbox, as its actor knows it.
     """
 
-    def __init__(self, runtime: Runtime, sandbox_id: SandboxId, work: Path, subject: Subject) -> None:
-        self._runtime, self._sandbox_id, self._work, self._subject = runtime, sandbox_id, work, subject
+    def __init__(self, checkpoint: Checkpoint, work: Path, subject: Subject) -> None:
+        self._checkpoint, self._work, self._subject = checkpoint, work, subject
         self._stopped_s = 0.0
         self._processes: tuple[SeenProcess, ...] = ()
         self._census = Census(children=None, ports=None)
@@ -40,18 +40,18 @@ class Moment:
         """
         self._census = await self._subject.census()  # the guest tells, so it has to be before
         began = time.monotonic()
-        await self._runtime.pause(self._sandbox_id)
+        await self._checkpoint.pause()
         try:
             await self._keep_memory()
             yield
         finally:
-            await self._runtime.resume(self._sandbox_id)
+            await self._checkpoint.resume()
             self._stopped_s = time.monotonic() - began
 
     async def _keep_memory(self) -> None:
         saving = asyncio.create_task(self._subject.save_state(self._work / STATE), name="state of a snapshot")
         try:
-            await self._runtime.checkpoint(self._sandbox_id, self._work / IMAGE)
+            await self._checkpoint.write()
         finally:
             await asyncio.wait({saving})
         self._processes = saving.result()

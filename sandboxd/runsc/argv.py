@@ -49,15 +49,15 @@ class RunscOptions(msgspec.Struct, frozen=True, kw_only=True):
     def start(self, sandbox_id: str, bundle: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
         return [*prefix, *self.command("start", sandbox_id, network=network, log=bundle / "runsc.log")]
 
-    def checkpoint(self, sandbox_id: str, directory: Path) -> list[str]:
+    def checkpoint(self, sandbox_id: str, directory: Path, *, log: Path) -> list[str]:
         """Pages as they are, so that writing is a copy and reading can be one; what is zero is left out."""
         options = ["--leave-running", "--compression=none", "--exclude-committed-zero-pages", f"--image-path={directory}"]
-        return self.simple("checkpoint", *options, sandbox_id)
+        return self.simple("checkpoint", *options, sandbox_id, log=log)
 
     def restore(self, sandbox_id: str, bundle: Path, directory: Path, *, network: bool, prefix: Sequence[str] = ()) -> list[str]:
         arguments = ["--detach", f"--image-path={directory}", f"--bundle={bundle}", sandbox_id]
         return [*prefix, *self.command("restore", *arguments, network=network, log=bundle / "runsc.log")]
 
-    def simple(self, verb: str, *arguments: str) -> list[str]:
+    def simple(self, verb: str, *arguments: str, log: Path | None = None) -> list[str]:
         """A command on an existing container; runsc takes the network mode from its saved state."""
-        return self.command(verb, *arguments, network=False)
+        return self.command(verb, *arguments, network=False, log=log)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,12 @@ import msgspec
 
 from cove.types import SandboxId
 from sandboxd import programs
+from sandboxd.runsc.ahead import SUFFIX, Ahead, end_left_behind, started_ahead
 from sandboxd.runsc.argv import PID_FILE, RunscOptions
 from sandboxd.runsc.parse import State, checkpoint_failure, failure_text, parse_list, parse_state
 from sandboxd.runsc.spec import build_spec
 from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
+from snapshots.backends.threads import in_thread
 from snapshots.children import pidfd_ended
 
 COMMAND_TIMEOUT_S: Final = 60.0
@@ -29,6 +32,10 @@ class RunscRuntime:
         self._sentries: dict[SandboxId, int] = {}
         """pidfds of the sentries that this object started: their deaths are seen without asking runsc."""
         options.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def sweep(self) -> None:
+        """End what a daemon that died had started ahead; before anything else."""
+        await in_thread(end_left_behind, self._options.root)
 
     async def create(self, container: Container, *, stdin: int, stdout: int) -> None:
         bundle, sandbox_id = container.directory, container.sandbox_id
@@ -69,11 +76,20 @@ class RunscRuntime:
     async def resume(self, sandbox_id: SandboxId) -> None:
         await self._simple("resume", sandbox_id)
 
-    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
+    @contextlib.asynccontextmanager
+    async def ready_checkpoint(self, sandbox_id: SandboxId, directory: Path) -> AsyncIterator[_Checkpoint]:
         directory.mkdir(mode=0o700)
-        finished = await self._capture(self._options.checkpoint(sandbox_id, directory))
-        if finished.code != 0:
-            raise checkpoint_failure(finished.stderr)
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def ahead(verb: str, command: Callable[[Path], list[str]]) -> Ahead:
+                gate = self._options.root / f"{verb}-{sandbox_id}{SUFFIX}"
+                return await stack.enter_async_context(started_ahead(command(gate), gate))
+
+            yield _Checkpoint(
+                to_write=await ahead("checkpoint", lambda gate: self._options.checkpoint(sandbox_id, directory, log=gate)),
+                to_resume=await ahead("resume", lambda gate: self._options.simple("resume", sandbox_id, log=gate)),
+                to_pause=await ahead("pause", lambda gate: self._options.simple("pause", sandbox_id, log=gate)),
+            )
 
     async def delete(self, sandbox_id: SandboxId) -> None:
         pidfd = self._sentries.pop(sandbox_id, None)
@@ -141,6 +157,35 @@ class RunscRuntime:
                 raise _hung() from None
         if code != 0:
             raise RuntimeFailed(f"runsc {verb} failed: {failure_text(log.read_bytes() if log.exists() else b'', output.read_bytes())}")
+
+
+class _Checkpoint:
+    """The Checkpoint protocol over commands that are up already."""
+
+    def __init__(self, *, to_pause: Ahead, to_write: Ahead, to_resume: Ahead) -> None:
+        self._to_pause, self._to_write, self._to_resume = to_pause, to_write, to_resume
+
+    async def pause(self) -> None:
+        await self._act(self._to_pause, "pause")
+
+    async def write(self) -> None:
+        finished = await self._let_go(self._to_write)
+        if finished.code != 0:
+            raise checkpoint_failure(finished.stderr)
+
+    async def resume(self) -> None:
+        await self._act(self._to_resume, "resume")
+
+    async def _act(self, command: Ahead, verb: str) -> None:
+        finished = await self._let_go(command)
+        if finished.code != 0:
+            raise RuntimeFailed(f"runsc {verb} failed: {failure_text(b'', finished.stderr)}")
+
+    async def _let_go(self, command: Ahead) -> programs.Finished:
+        try:
+            return await command.go(timeout_s=COMMAND_TIMEOUT_S)
+        except TimeoutError:
+            raise _hung() from None
 
 
 def _hung() -> RuntimeFailed:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
 
 from cove.exception import UnimplementedError
 from cove.types import SandboxId
-from sandboxd.runtime import Container, ContainerStatus, RuntimeFailed
+from sandboxd.runtime import Checkpoint, Container, ContainerStatus, RuntimeFailed
 from sandboxd.sim.guest import SimGuest
 
 
@@ -80,7 +81,7 @@ class SimRuntime:
         assert container.guest is not None
         container.guest.resume()
 
-    async def checkpoint(self, sandbox_id: SandboxId, directory: Path) -> None:
+    def ready_checkpoint(self, sandbox_id: SandboxId, directory: Path) -> AbstractAsyncContextManager[Checkpoint]:
         raise _no_memory()
 
     async def restore(self, container: Container, directory: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cove.exception import UnimplementedError
 from cove.types import SandboxId, new_id
 from sandboxd.channel.client import Guest
 from sandboxd.channel.link import Fifos
@@ -154,6 +155,39 @@ async def test_pause_holds_the_guest_and_resume_lets_it_answer(harness: Harness)
             assert not done
             await harness.runtime.resume(container.sandbox_id)
             assert (await ping).token == 3
+        guest.close()
+
+
+async def test_memory_is_written_between_pause_and_resume(harness: Harness, tmp_path: Path) -> None:
+    async with running(harness) as (container, fifos):
+        guest = guest_of(fifos, secrets.token_bytes(32))
+        async with asyncio.timeout(SOON_S):
+            await guest.start()
+            try:
+                async with harness.runtime.ready_checkpoint(container.sandbox_id, tmp_path / "memory") as checkpoint:
+                    await guest.ping(1)
+                    await checkpoint.pause()
+                    await checkpoint.write()
+                    assert await harness.runtime.status(container.sandbox_id) is ContainerStatus.PAUSED
+                    await checkpoint.resume()
+            except UnimplementedError:
+                assert isinstance(harness.runtime, SimRuntime)
+            assert await harness.runtime.status(container.sandbox_id) is ContainerStatus.RUNNING
+            assert (await guest.ping(2)).token == 2
+        guest.close()
+
+
+async def test_a_checkpoint_that_is_given_up_changes_nothing(harness: Harness, tmp_path: Path) -> None:
+    async with running(harness) as (container, fifos):
+        guest = guest_of(fifos, secrets.token_bytes(32))
+        async with asyncio.timeout(SOON_S):
+            await guest.start()
+            with contextlib.suppress(UnimplementedError, ZeroDivisionError):
+                async with harness.runtime.ready_checkpoint(container.sandbox_id, tmp_path / "memory"):
+                    await guest.ping(1)
+                    raise ZeroDivisionError
+            assert (await guest.ping(2)).token == 2
+            assert await harness.runtime.list_() == {container.sandbox_id}
         guest.close()
 
 

@@ -44,7 +44,7 @@ def nothing_left_behind(live: LiveCove, client: RawClient) -> Iterator[None]:
 
 
 def memory_dir(live: LiveCove) -> Path:
-    return live.directory / "state" / "pool" / "memory"
+    return live.directory / "state" / "memory"
 
 
 def strangers(live: LiveCove) -> list[str]:

@@ -19,6 +19,14 @@ hold() {{
 }}
 command=none
 for word; do
+    case "$word" in
+        --log=*)
+            fifo="${{word#*=}}"
+            # Started ahead: it waits here, as runsc would; after that runsc shall not wait, whoever has died meanwhile.
+            if [ -p "$fifo" ]; then exec 9> "$fifo" 8<> "$fifo"; fi ;;
+    esac
+done
+for word; do
     case "$word" in create | start | delete | pause | checkpoint | resume | restore) command=$word; break ;; esac
 done
 hold "before-$command"
