@@ -11,7 +11,7 @@ from typing import Final
 
 from cove.exception import InvalidError
 from cove.types import is_id
-from cove.wire.common_pb2 import ImageRef, SandboxSpec
+from cove.wire.common_pb2 import END_ACTION_PAUSE, EndAction, ImageRef, SandboxSpec
 from policies.egress import fill_policy
 from policies.limits import DEFAULT_LIMITS, Limits, fill_resources
 from policies.ports import check_ports
@@ -50,7 +50,16 @@ def fill_spec(spec: SandboxSpec, limits: Limits = DEFAULT_LIMITS) -> SandboxSpec
     filled.image.CopyFrom(_fill_image(spec.image))
     filled.network.CopyFrom(fill_policy(spec.network))
     check_ports(spec.ports)
+    _check_end_actions(spec)
     return filled
+
+
+def _check_end_actions(spec: SandboxSpec) -> None:
+    for field, action in (("on_idle", spec.on_idle), ("on_timeout", spec.on_timeout)):
+        if action not in EndAction.values():
+            raise _invalid(field, f"the action {action}", "Terminate or pause.")
+    if spec.on_idle == END_ACTION_PAUSE and not spec.idle_timeout_s:
+        raise _invalid("on_idle", "no idle_timeout to go with it", "Give one.")
 
 
 def check_command(command: Iterable[bytes]) -> None:

@@ -36,6 +36,7 @@ from router.ingress.routes import Routes
 from router.metrics import Metrics
 from router.node_client import NodeClient
 from router.nodes import NodeTable
+from router.pausing import Pausing
 from router.reconcile import Reconciler
 from router.registry_api import RegistryApi
 from router.reports import Reports
@@ -247,7 +248,7 @@ def _control(
         parts.creation,
         sandboxes,
         parts.images.api(sandboxes, parts.nodes, parts.client),
-        parts.snapshots.api(sandboxes),
+        parts.snapshots.api(sandboxes, Pausing(sandboxes, parts.nodes, parts.client, parts.reports)),
         TerminalApi(sandboxes, parts.terminals.terminals, url=_http_url(settings, http_address)),
         ingress.api(sandboxes),
         environment=settings.environment,

@@ -44,6 +44,7 @@ def to_status(record: SandboxRecord) -> common_pb2.SandboxStatus:
         started_at=seen.started_at,
         expires_at=seen.expires_at,
         idle_since=seen.idle_since,
+        paused_at=seen.paused_at if record.is_live else 0,
     )
     if seen.reason is not None:
         reason = _PREFIX + seen.reason.name
@@ -78,7 +79,9 @@ def from_status(status: common_pb2.SandboxStatus, *, now: float) -> tuple[Sandbo
         state = SandboxState(status.state)
     except ValueError:
         raise InvalidError(f"The reported state {status.state} is unknown.") from None
-    observed = Observed(state, _time(status.started_at), _time(status.expires_at), _time(status.idle_since))
+    observed = Observed(
+        state, _time(status.started_at), _time(status.expires_at), _time(status.idle_since), paused_at=_time(status.paused_at)
+    )
     if state >= SandboxState.STOPPING:
         observed = _with_result(observed, status.result, now)
     return SandboxId(status.sandbox_id), observed

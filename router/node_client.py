@@ -107,6 +107,16 @@ class NodeClient:
         """
         return await self._call(node, "MemorySnapshot", request, snapshot_pb2.MemorySnapshotResponse, timeout_s=timeout_s)
 
+    async def pause(self, node: Node, sandbox_id: SandboxId, *, timeout_s: float) -> common_pb2.SandboxStatus:
+        """Pause a sandbox; harmless where it is paused. Returns: how it is then. Raises: cove.exception.Error."""
+        request = snapshot_pb2.SandboxPauseRequest(sandbox_id=sandbox_id)
+        return await self._call(node, "Pause", request, common_pb2.SandboxStatus, timeout_s=timeout_s)
+
+    async def resume(self, node: Node, sandbox_id: SandboxId, *, timeout_s: float) -> common_pb2.SandboxStatus:
+        """Let a sandbox run; harmless where it does. Returns: how it is then. Raises: cove.exception.Error."""
+        request = snapshot_pb2.SandboxResumeRequest(sandbox_id=sandbox_id)
+        return await self._call(node, "Resume", request, common_pb2.SandboxStatus, timeout_s=timeout_s)
+
     async def store_memory(self, node: Node, snapshot_id: str, *, timeout_s: float) -> snapshot_pb2.MemoryRef:
         """Have the node bring a snapshot's memory to the store. Raises: cove.exception.Error: NotFoundError if it has none."""
         request = snapshot_pb2.MemoryStoreRequest(snapshot_id=snapshot_id)

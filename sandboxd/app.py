@@ -26,7 +26,7 @@ from sandboxd.host_assembly import Facilities, HostAssembly
 from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
 from sandboxd.layers import BlobClient, LayerCache
-from sandboxd.memory import MemoryCache
+from sandboxd.memory import MemoryCache, PausedMemory
 from sandboxd.memory.machine import Machine
 from sandboxd.network import service_address
 from sandboxd.node import Capacity, Node
@@ -140,6 +140,8 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress)
     machine = Machine.this(runsc_version=await _runsc_version(settings.runsc_path), platform_=settings.runsc_platform)
     memory = MemoryCache(pool, blobs, machine)
     await memory.sweep()
+    paused = PausedMemory(pool, machine)
+    await paused.sweep()
     cgroups = Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes)
     for sandbox_id in cgroups.list_():
         cgroups.thaw(sandbox_id)  # frozen if the last daemon died in the middle of a snapshot; runsc would wait for its answer
@@ -152,6 +154,7 @@ async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress)
             run_dir=settings.run_dir,
         ),
         memory=memory,
+        paused=paused,
         pool=pool,
         rootfs=RootfsMounts(settings.run_dir, instance=name),
         cgroups=cgroups,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -70,6 +71,8 @@ class Assembly(Protocol):
     async def make(self, entry: Entry) -> Made:
         """Bring a container up to the point where its guest can be greeted.
 
+        One that is paused goes on where it stood, over its own files.
+
         Raises: NotFoundError, InvalidError: the image. RuntimeFailed, OSError: ours. Whatever exists then is :meth:`free`'s to remove.
         """
         ...
@@ -80,6 +83,21 @@ class Assembly(Protocol):
 
     async def kill(self, sandbox_id: SandboxId) -> None:
         """Kill every process of the container, now. Nothing is freed."""
+        ...
+
+    def pausing(self, entry: Entry) -> AbstractAsyncContextManager[None]:
+        """The sandbox stands still, and its memory and files are on disk, when the block is entered; it stays so, unless the block fails.
+
+        Raises: ConflictError: something in there cannot be kept. ResourceExhaustedError: no room. RuntimeFailed, OSError. It goes on then.
+        """
+        ...
+
+    async def dismantle(self, sandbox_id: SandboxId) -> None:
+        """Remove everything of a paused sandbox but its files and its memory on disk. Idempotent. Raises: as :meth:`free`."""
+        ...
+
+    async def forget_memory(self, sandbox_id: SandboxId) -> None:
+        """Remove from disk the memory of a sandbox that has been woken. Idempotent. Raises: OSError."""
         ...
 
     async def free(self, sandbox_id: SandboxId) -> None:

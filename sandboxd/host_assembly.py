@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,18 +29,20 @@ from sandboxd.egress_gate import EgressGate
 from sandboxd.image_stack import ImageStacks, release_of
 from sandboxd.journal import Entry
 from sandboxd.layers.cache import Stopped
-from sandboxd.memory import MemoryCache
+from sandboxd.memory import MemoryCache, PausedMemory
 from sandboxd.memory.layout import GUEST, IMAGE, STATE
 from sandboxd.memory.manifest import Manifest
 from sandboxd.memory.taking import Moment
 from sandboxd.naming import hostname, sandbox_ids
 from sandboxd.network import NetworkManager, SandboxNetwork, resolv_conf
 from sandboxd.rootfs import RootfsMounts
-from sandboxd.runtime import Container, Runtime
+from sandboxd.runtime import Container, Runtime, RuntimeFailed
 from sandboxd.storage_pool import StoragePool
 from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
+
+Removal = Callable[[], Awaitable[object]]
 
 _SHARED: Final = ("", "etc", "run", "tmp")
 """Directories that the node's own layers have, too."""
@@ -52,6 +54,7 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Runtime
     images: ImageStacks
     memory: MemoryCache
+    paused: PausedMemory
     pool: StoragePool
     rootfs: RootfsMounts
     cgroups: Cgroups
@@ -86,7 +89,7 @@ class HostAssembly:
     async def make(self, entry: Entry) -> Made:
         f, sandbox_id = self._f, entry.sandbox_id
         image = await f.images.ensure(entry.image)
-        memory = await f.memory.ensure(entry.restore) if entry.restore else None
+        memory = await self._memory_of(entry)
         settings = await f.images.build_settings() if entry.build else None
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
@@ -97,7 +100,7 @@ class HostAssembly:
         for name in _SHARED:
             _like_in_image(name, image.lowers, identity / name)
         of_build = [settings.layer(release_of(entry.image))] if settings else []
-        guest_layer = memory / GUEST if memory else f.guest_layer
+        guest_layer = await self._guest_layer_for(entry, memory)
         rootfs = f.rootfs.mount_rootfs(sandbox_id, [identity, *of_build, guest_layer, *reversed(image.lowers)], upper)
         fifos = Fifos(directory)
         fifos.make()
@@ -127,7 +130,24 @@ class HostAssembly:
             fifos.close()
             raise
         env = {**image.env, **(settings.env if settings else {})}
-        return Made(container, fifos, env, image.image_id, memory / STATE if memory else None, guest_layer)
+        state = memory / STATE if memory and not entry.paused_at else None
+        return Made(container, fifos, env, image.image_id, state, guest_layer)
+
+    async def _memory_of(self, entry: Entry) -> Path | None:
+        """What the sandbox goes on from, verified; None: it boots."""
+        if entry.paused_at:
+            return await self._f.paused.ensure(entry.sandbox_id)
+        return await self._f.memory.ensure(entry.restore) if entry.restore else None
+
+    async def _guest_layer_for(self, entry: Entry, memory: Path | None) -> Path:
+        """The directory with ``cove-init`` to be mounted; a sandbox that was paused gets its own, which stays when its memory goes."""
+        if memory is None:
+            return self._f.guest_layer
+        if not entry.paused_at:
+            return memory / GUEST
+        own = self.directory(entry.sandbox_id) / GUEST
+        await in_thread(shutil.copytree, memory / GUEST, own, symlinks=True)
+        return own
 
     def _first_cpus(self, visible: int) -> str:
         """A cpuset of ``visible`` cores to start on; starts move along the cores."""
@@ -150,26 +170,45 @@ class HostAssembly:
     async def kill(self, sandbox_id: SandboxId) -> None:
         await asyncio.to_thread(self._f.cgroups.kill, sandbox_id)
 
+    @contextlib.asynccontextmanager
+    async def pausing(self, entry: Entry) -> AsyncIterator[None]:
+        f, sandbox_id = self._f, entry.sandbox_id
+        _check_room(f, sandbox_id)
+        try:
+            async with f.paused.writing(sandbox_id) as work:
+                await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
+                await f.runtime.pause(sandbox_id)
+                await f.runtime.checkpoint(sandbox_id, work / IMAGE)
+            yield
+        except BaseException:
+            with contextlib.suppress(RuntimeFailed):  # it was not paused yet, or is gone
+                await f.runtime.resume(sandbox_id)
+            await f.paused.remove(sandbox_id)
+            raise
+
+    async def dismantle(self, sandbox_id: SandboxId) -> None:
+        await _take_apart(sandbox_id, self._kernel_parts(sandbox_id))
+
+    async def forget_memory(self, sandbox_id: SandboxId) -> None:
+        await self._f.paused.remove(sandbox_id)
+
     async def free(self, sandbox_id: SandboxId) -> None:
         f = self._f
-        steps: list[Callable[[], Awaitable[object]]] = [
+        on_disk: list[Removal] = [lambda: f.pool.remove_upper(sandbox_id), lambda: f.paused.remove(sandbox_id)]
+        await _take_apart(sandbox_id, [*self._kernel_parts(sandbox_id), *on_disk])
+
+    def _kernel_parts(self, sandbox_id: SandboxId) -> list[Removal]:
+        """What removes all that is not the sandbox's files or memory, in order."""
+        f = self._f
+        return [
             lambda: asyncio.to_thread(f.cgroups.kill, sandbox_id),
             lambda: f.runtime.delete(sandbox_id),
             lambda: asyncio.to_thread(f.rootfs.unmount_rootfs, sandbox_id),
             lambda: asyncio.to_thread(f.network.detach, sandbox_id),
             lambda: _now(f.egress.forget, sandbox_id),
             lambda: asyncio.to_thread(f.cgroups.remove, sandbox_id),
-            lambda: f.pool.remove_upper(sandbox_id),
             lambda: asyncio.to_thread(_remove_directory, self.directory(sandbox_id)),
         ]
-        errors: list[Exception] = []
-        for step in steps:
-            try:
-                await step()
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise ExceptionGroup(f"sandbox {sandbox_id} could not be freed whole", errors)
 
     async def freeze(self, sandbox_id: SandboxId) -> None:
         await in_thread(self._f.cgroups.freeze, sandbox_id)  # to its end: it must not freeze what was thawed meanwhile
@@ -224,7 +263,8 @@ class HostAssembly:
 
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f
-        held = [f.rootfs.list_(), f.network.list_(), f.egress.list_(), f.cgroups.list_(), f.pool.list_(), await f.runtime.list_()]
+        on_disk = [f.pool.list_(), f.paused.list_()]
+        held = [f.rootfs.list_(), f.network.list_(), f.egress.list_(), f.cgroups.list_(), *on_disk, await f.runtime.list_()]
         directories = sandbox_ids(path.name for path in self._sandboxes.iterdir())
         return frozenset[SandboxId]().union(directories, *held)
 
@@ -232,6 +272,18 @@ class HostAssembly:
 def _attached(networks: NetworkManager, entry: Entry) -> SandboxNetwork | None:
     """The sandbox's network; None if it is blocked."""
     return None if entry.network.mode is Mode.BLOCKED else networks.attach(entry.sandbox_id, entry.network)
+
+
+async def _take_apart(sandbox_id: SandboxId, removals: Iterable[Removal]) -> None:
+    """Remove one thing after the other. Raises: ExceptionGroup: what could not be."""
+    errors: list[Exception] = []
+    for remove in removals:
+        try:
+            await remove()
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"sandbox {sandbox_id} could not be freed whole", errors)
 
 
 async def _now(work: Callable[[SandboxId], None], sandbox_id: SandboxId) -> None:

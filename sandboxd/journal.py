@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cove.types import SandboxId, TaskId, is_id
 from policies.egress import EgressPolicy
 from sandboxd.channel.frames import MARKER_BYTES
+from sandboxd.kernel import sync_directory
 from sandboxd.lifecycle import Result, State
 
 FORMAT: Final = 1
@@ -101,6 +102,9 @@ class Entry(msgspec.Struct, kw_only=True):
     network: EgressPolicy
     pty: bool
     verbose: bool
+    pause_on_idle: bool = False
+    """Instead of ending then."""
+    pause_on_timeout: bool = False
     guest_marker: str
     """Hexadecimal."""
     state: State = State.PENDING
@@ -110,7 +114,15 @@ class Entry(msgspec.Struct, kw_only=True):
     expires_at: float = 0
     ended_at: float = 0
     boot_id: str = ""
-    """The kernel's boot id when it was created: containers do not survive a reboot."""
+    """The kernel's boot id when its container was made: containers do not survive a reboot."""
+    paused_at: float = 0
+    """Set: its memory is on disk, whole, and that is what counts."""
+    left_s: float = 0
+    """Of its lifetime when it was paused; 0: that was over, and begins anew."""
+
+    def paused(self, now: float) -> Entry:
+        """As it is when all of it is on disk."""
+        return msgspec.structs.replace(self, paused_at=now, left_s=max(0.0, self.expires_at - now), expires_at=0)
 
 
 class ExecStarted(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -166,6 +178,16 @@ class SandboxDirectory:
         temporary = self.path / "sandbox.json.new"
         temporary.write_bytes(msgspec.json.encode(entry))
         temporary.replace(self.path / "sandbox.json")
+
+    def save_for_good(self, entry: Entry) -> None:
+        """As :meth:`save`, and it outlives a power cut. Blocking. Raises: OSError."""
+        temporary = self.path / "sandbox.json.new"
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / "sandbox.json")
+        sync_directory(self.path)
 
     def load(self) -> Entry | None:
         """The entry, or None if its creation was cut short."""

@@ -162,6 +162,15 @@ def sync_filesystem(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_directory(path: Path) -> None:
+    """fsync(2): the names in a directory are on disk. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def ioctl_write(magic: int, number: int, size_bytes: int) -> int:
     """The request number of an ioctl that passes a structure in (``_IOW``). Source: asm-generic/ioctl.h."""
     return 1 << 30 | size_bytes << 16 | magic << 8 | number

@@ -20,10 +20,21 @@ class State(StrEnum):
     PENDING = "pending"
     """Admitted; the container is being made."""
     RUNNING = "running"
+    PAUSING = "pausing"
+    """Its memory is being written to disk."""
+    PAUSED = "paused"
+    """Nothing of it is in memory; memory, files and records are on disk."""
+    WAKING = "waking"
+    """A container is being made that goes on from that memory."""
     STOPPING = "stopping"
     """The end is decided; processes are dead or dying and resources are being freed."""
     STOPPED = "stopped"
     """Everything is freed but the record and the spools."""
+
+
+ENDED: Final = frozenset({State.STOPPING, State.STOPPED})
+BETWEEN: Final = frozenset({State.PENDING, State.PAUSING, State.WAKING})
+"""On the way to a state that lasts."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -68,6 +79,8 @@ class TerminateAsked(msgspec.Struct, frozen=True):
 
 class LifetimeOver(msgspec.Struct, frozen=True):
     timeout_s: float
+    unpausable: str = ""
+    """Why it was not paused then, though it should have been."""
 
 
 class IdleOver(msgspec.Struct, frozen=True):
@@ -87,17 +100,56 @@ class GuestBroke(msgspec.Struct, frozen=True):
     message: str
 
 
+class PauseAsked(msgspec.Struct, frozen=True):
+    """A caller wants it paused, or its lifetime or idle time is over and it was created to be paused then."""
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """All of it is on disk, and nothing in the kernel."""
+
+
+class PauseFailed(msgspec.Struct, frozen=True):
+    """It could not be paused, and runs on."""
+
+
+class WakeAsked(msgspec.Struct, frozen=True):
+    """Somebody needs it running; :class:`Booted` tells that it does."""
+
+
+class WakeFailed(msgspec.Struct, frozen=True):
+    """It could not be woken, and is as it was; another time it may work."""
+
+
 class Freed(msgspec.Struct, frozen=True):
     """Nothing of the sandbox is left in the kernel."""
 
 
-Event = Booted | BootFailed | MainEnded | TerminateAsked | LifetimeOver | IdleOver | ContainerDied | GuestBroke | Freed
+Event = (
+    Booted
+    | BootFailed
+    | MainEnded
+    | TerminateAsked
+    | LifetimeOver
+    | IdleOver
+    | ContainerDied
+    | GuestBroke
+    | PauseAsked
+    | Paused
+    | PauseFailed
+    | WakeAsked
+    | WakeFailed
+    | Freed
+)
 
 
 class Command(StrEnum):
     """What the actor must do after a step, in order."""
 
     ARM_TIMERS = "arm_timers"
+    PAUSE = "pause"
+    """Write it to disk and free the rest; then post :class:`Paused` or :class:`PauseFailed`."""
+    WAKE = "wake"
+    """Let it go on from disk; then post :class:`Booted`, :class:`WakeFailed` or how it broke."""
     KILL = "kill"
     """Kill every process of the container, now."""
     FREE = "free"
@@ -120,18 +172,52 @@ TRANSITIONS: Final[Mapping[tuple[State, type[Event]], State]] = {
     (State.RUNNING, IdleOver): State.STOPPING,
     (State.RUNNING, ContainerDied): State.STOPPING,
     (State.RUNNING, GuestBroke): State.STOPPING,
+    (State.RUNNING, PauseAsked): State.PAUSING,
+    (State.PAUSING, Paused): State.PAUSED,
+    (State.PAUSING, PauseFailed): State.RUNNING,
+    (State.PAUSING, MainEnded): State.STOPPING,
+    (State.PAUSING, TerminateAsked): State.STOPPING,
+    (State.PAUSING, ContainerDied): State.STOPPING,
+    (State.PAUSING, GuestBroke): State.STOPPING,
+    (State.PAUSED, WakeAsked): State.WAKING,
+    (State.PAUSED, TerminateAsked): State.STOPPING,
+    (State.WAKING, Booted): State.RUNNING,
+    (State.WAKING, WakeFailed): State.PAUSED,
+    (State.WAKING, MainEnded): State.STOPPING,
+    (State.WAKING, TerminateAsked): State.STOPPING,
+    (State.WAKING, ContainerDied): State.STOPPING,
+    (State.WAKING, GuestBroke): State.STOPPING,
     (State.STOPPING, Freed): State.STOPPED,
 }
 
-LATE: Final[frozenset[tuple[State, type[Event]]]] = frozenset(
-    (state, event)
-    for state in (State.STOPPING, State.STOPPED)
-    for event in (Booted, BootFailed, MainEnded, TerminateAsked, LifetimeOver, IdleOver, ContainerDied, GuestBroke)
+_ALWAYS_LATE: Final[tuple[type[Event], ...]] = (
+    Booted,
+    BootFailed,
+    MainEnded,
+    TerminateAsked,
+    LifetimeOver,
+    IdleOver,
+    ContainerDied,
+    GuestBroke,
+    PauseAsked,
+    Paused,
+    PauseFailed,
+    WakeAsked,
+    WakeFailed,
 )
-"""What may still arrive once the end is decided: it changes nothing."""
+
+LATE: Final[frozenset[tuple[State, type[Event]]]] = frozenset(
+    [(state, event) for state in ENDED for event in _ALWAYS_LATE]
+    + [(state, WakeAsked) for state in (State.RUNNING, State.PAUSING, State.WAKING)]
+    + [(state, event) for state in (State.PAUSING, State.PAUSED, State.WAKING) for event in (LifetimeOver, IdleOver, PauseAsked)]
+)
+"""What may still arrive though it means nothing any more: it changes nothing."""
 
 _COMMANDS: Final[Mapping[State, tuple[Command, ...]]] = {
     State.RUNNING: (Command.ARM_TIMERS, Command.REPORT),
+    State.PAUSING: (Command.PAUSE, Command.REPORT),
+    State.PAUSED: (Command.REPORT,),
+    State.WAKING: (Command.WAKE, Command.REPORT),
     State.STOPPING: (Command.KILL, Command.REPORT, Command.FREE),
     State.STOPPED: (Command.REPORT,),
 }
@@ -163,8 +249,9 @@ def _result_of(event: Event) -> Result | None:
             return Result(EndReason.FAILURE, exit_code, f"The main process exited with code {exit_code}.")
         case TerminateAsked():
             return Result(EndReason.TERMINATED, EXIT_TERMINATED, "The sandbox was terminated.")
-        case LifetimeOver(timeout_s):
-            return Result(EndReason.TIMEOUT, EXIT_TIMEOUT, f"The sandbox reached the end of its lifetime of {timeout_s:g} s.")
+        case LifetimeOver(timeout_s, unpausable):
+            message = f"The sandbox reached the end of its lifetime of {timeout_s:g} s. {unpausable}".rstrip()
+            return Result(EndReason.TIMEOUT, EXIT_TIMEOUT, message)
         case IdleOver(idle_timeout_s):
             return Result(EndReason.IDLE_TIMEOUT, EXIT_TIMEOUT, f"The sandbox was idle for {idle_timeout_s:g} s.")
         case ContainerDied(True, message):

@@ -16,9 +16,10 @@ from cove.exception import AlreadyExistsError, Error, NotFoundError, ResourceExh
 from cove.types import SandboxId, TaskId
 from policies.egress import EgressPolicy
 from sandboxd.assembly import Assembly, MemoryOrder
+from sandboxd.body import Host
 from sandboxd.channel.messages import Op
 from sandboxd.journal import Entry, Image, Journal, MemoryRef, Resources, SandboxDirectory, boot_id, new_guest_marker
-from sandboxd.lifecycle import State
+from sandboxd.lifecycle import ENDED, State
 from sandboxd.memory.manifest import Manifest
 from sandboxd.network_log import NetworkLog
 from sandboxd.processes import SpoolSizes
@@ -65,6 +66,8 @@ class CreateRequest(msgspec.Struct, frozen=True, kw_only=True):
     network: EgressPolicy
     pty: bool
     verbose: bool
+    pause_on_idle: bool = False
+    pause_on_timeout: bool = False
 
 
 class Node:
@@ -93,9 +96,8 @@ class Node:
         self.warm = warm
         self._journal = journal
         self._assembly = assembly
-        self._outside = Outside(
-            assembly=assembly, warm=warm, runtime=runtime, oom_kills=oom_kills, spool_sizes=spool_sizes, changed=changed
-        )
+        host = Host(assembly=assembly, warm=warm, runtime=runtime, oom_kills=oom_kills, spool_sizes=spool_sizes)
+        self._outside = Outside(host=host, admit=self._admit_again, changed=changed)
         self._record_retention_s = record_retention_s
         self._free_disk_bytes = free_disk_bytes
         self._sandboxes: dict[SandboxId, Sandbox] = {}
@@ -114,8 +116,8 @@ class Node:
             raise NotFoundError(f"This node has no sandbox {sandbox_id[:32]!r}.", remedy="It may have ended a while ago.") from None
 
     def reserved(self) -> Capacity:
-        """The sum of what sandboxes that are not stopped have reserved."""
-        live = [sandbox for sandbox in self._sandboxes.values() if sandbox.state is not State.STOPPED]
+        """The sum of what sandboxes have reserved that are neither stopped nor paused."""
+        live = [sandbox for sandbox in self._sandboxes.values() if sandbox.state not in (State.PAUSED, State.STOPPED)]
         return Capacity(
             cpu_millis=sum(sandbox.entry.resources.cpu_request_millis for sandbox in live),
             memory_bytes=sum(sandbox.entry.resources.memory_request_bytes for sandbox in live),
@@ -153,7 +155,9 @@ class Node:
             if known.entry.task_id != request.task_id:
                 raise AlreadyExistsError(f"Sandbox {request.sandbox_id} exists.", remedy="Choose a fresh id.")
             return known
-        self._admit(request.resources)
+        if self.draining:
+            raise ResourceExhaustedError("The node is draining.", remedy="Another node must take the sandbox.")
+        self._check_room(self.reserved(), request.resources)
         entry = Entry(
             sandbox_id=request.sandbox_id,
             task_id=request.task_id,
@@ -168,6 +172,8 @@ class Node:
             network=request.network,
             pty=request.pty,
             verbose=request.verbose,
+            pause_on_idle=request.pause_on_idle,
+            pause_on_timeout=request.pause_on_timeout,
             guest_marker=new_guest_marker(),
             created_at=time.time(),
             boot_id=self._boot_id,
@@ -183,10 +189,18 @@ class Node:
         self._start(sandbox)
         return sandbox
 
-    def _admit(self, wanted: Resources) -> None:
-        if self.draining:
-            raise ResourceExhaustedError("The node is draining.", remedy="Another node must take the sandbox.")
+    def _admit_again(self, sandbox: Sandbox) -> None:
+        """Pass if there is room for a paused sandbox, which counts already since it is waking; also on a node that drains: it is here."""
+        own = sandbox.entry.resources
         reserved = self.reserved()
+        others = Capacity(
+            cpu_millis=reserved.cpu_millis - own.cpu_request_millis,
+            memory_bytes=reserved.memory_bytes - own.memory_request_bytes,
+            sandboxes=reserved.sandboxes - 1,
+        )
+        self._check_room(others, own)
+
+    def _check_room(self, reserved: Capacity, wanted: Resources) -> None:
         checks = (
             ("sandboxes", reserved.sandboxes + 1, self.capacity.sandboxes),
             ("CPU thousandths", reserved.cpu_millis + wanted.cpu_request_millis, self.capacity.cpu_millis),
@@ -220,7 +234,7 @@ class Node:
             directory.remove()
             return
         try:
-            env = directory.load_env() if entry.state in (State.PENDING, State.RUNNING) else {}
+            env = directory.load_env() if entry.state not in ENDED else {}
         except Exception:
             log.exception("environment of a sandbox unreadable", sandbox=entry.sandbox_id)
             env = {}
@@ -232,8 +246,7 @@ class Node:
         Returns: seconds that it stood still. Raises: NotFoundError, ConflictError: it has ended. InvalidError: the id.
         """
         sandbox = self.get(sandbox_id)
-        guest = await sandbox.guest()
-        with sandbox.activity():
+        async with sandbox.standing() as guest:
             await guest.call(Op.SYNC)
             with _writing():
                 return await self._assembly.take_layer(sandbox.entry, layer_id, merge)
@@ -246,11 +259,22 @@ class Node:
         Raises: NotFoundError, ConflictError: it has ended. InvalidError: an id. ResourceExhaustedError: no room.
         """
         sandbox = self.get(sandbox_id)
-        guest = await sandbox.guest()
-        with sandbox.activity():
+        async with sandbox.standing() as guest:
             await guest.call(Op.SYNC)
             with _writing():
                 return await to_its_end(self._assembly.take_memory(sandbox.entry, order, sandbox))
+
+    async def pause(self, sandbox_id: str) -> Sandbox:
+        """Pause a sandbox; see ``Sandbox.pause``. Raises: NotFoundError, and what that does."""
+        sandbox = self.get(sandbox_id)
+        await sandbox.pause()
+        return sandbox
+
+    async def resume(self, sandbox_id: str) -> Sandbox:
+        """Return a sandbox once it runs; a paused one is woken. Raises: NotFoundError, and what ``Sandbox.guest`` does."""
+        sandbox = self.get(sandbox_id)
+        await sandbox.guest()
+        return sandbox
 
     async def set_network(self, sandbox_id: str, policy: EgressPolicy) -> None:
         """Let another egress policy hold for a sandbox. Raises: NotFoundError, and what ``Sandbox.set_network`` does."""

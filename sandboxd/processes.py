@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -57,6 +58,7 @@ class Process:
         self.stdin_offset = 0
         self.stdin_closed = False
         self.stream = 0
+        self._guest: Guest | None = None
         self._ended_callback = ended
         self._changed = asyncio.Event()
         self._input_lock = asyncio.Lock()
@@ -88,8 +90,8 @@ class Process:
         while self.live:
             await self._wait()
 
-    async def write(self, guest: Guest | None, offset: int, data: bytes, *, eof: bool) -> int:
-        """Take input at ``offset``; bytes taken before are skipped. ``guest`` may be None for a process that has ended.
+    async def write(self, offset: int, data: bytes, *, eof: bool) -> int:
+        """Take input at ``offset``; bytes taken before are skipped. While the sandbox is paused it waits.
 
         Returns: the next offset, once the bytes outlive this daemon.
         Raises:  ConflictError(stdin_closed): after EOF or exit. InvalidError(out_of_range): a gap.
@@ -106,24 +108,25 @@ class Process:
             if not len(view) and (self.stdin_closed or not self.live):
                 return self.stdin_offset
             self._check_input()
-            assert guest is not None, "live processes have a guest"
-            await self._send(guest, view)
+            guest = await self._send(view)
             if eof and not self.stdin_closed:
                 self.stdin_closed = True
                 guest.end_input(self.stream)
             await guest.flushed()
             return self.stdin_offset
 
-    async def _send(self, guest: Guest, view: memoryview) -> None:
-        while len(view):
-            room = min(guest.input_room(self.stream), CHUNK_BYTES, len(view))
-            if room:
+    async def _send(self, view: memoryview) -> Guest:
+        """Returns: the guest that took the last of it; there may be another one after each wait."""
+        while (guest := self._guest) is None or len(view):
+            room = min(guest.input_room(self.stream), CHUNK_BYTES, len(view)) if guest else 0
+            if guest and room:
                 guest.send_input(self.stream, view[:room])
                 self.stdin_offset += room
                 view = view[room:]
             else:
                 await self._wait()
                 self._check_input()
+        return guest
 
     def _check_input(self) -> None:
         if not self.live:
@@ -133,10 +136,15 @@ class Process:
 
     # --- what the guest tells ----------------------------------------------------------------------------------------------------------
 
-    def on_started(self, stream: int, pid: int) -> None:
-        self.stream, self.pid = stream, pid
+    def on_started(self, guest: Guest, stream: int, pid: int) -> None:
+        self._guest, self.stream, self.pid = guest, stream, pid
         if self.state is ProcessState.STARTING:
             self.state = ProcessState.RUNNING
+        self._wake()
+
+    def attach(self, guest: Guest | None) -> None:
+        """Take input by ``guest`` from now on; None: by nobody."""
+        self._guest = guest
         self._wake()
 
     def on_output(self, channel: int, offset: int, data: bytes | memoryview) -> None:
@@ -239,7 +247,7 @@ class ProcessTable:
             self._discard(process)
             raise _start_error(error) from error
         self._guest = guest
-        process.on_started(stream, pid)
+        process.on_started(guest, stream, pid)
         self._write_down(process.started)
         if not process.live:
             self._record_end(process)
@@ -276,7 +284,7 @@ class ProcessTable:
                 continue
             self._count(process, +1)
             process.stdin_offset, process.stdin_closed = one.stdin_offset, one.stdin_closed
-            process.on_started(one.stream, one.pid)
+            process.on_started(guest, one.stream, one.pid)
             guest.adopt(one, process, stdout_offset=process.stdout.total, stderr_offset=process.stderr.total)
         known = {one.exec_id for one in seen}
         for process in [process for process in self._processes.values() if process.exec_id not in known]:
@@ -289,6 +297,28 @@ class ProcessTable:
         self._processes[seen.exec_id] = process
         self._write_down(started)
         return process
+
+    @contextlib.contextmanager
+    def detached(self, guest: Guest) -> Iterator[None]:
+        """Nobody gives processes input in the block, nor after it: they wait for :meth:`adopt`, unless the block fails."""
+        self._attach(None)
+        try:
+            yield
+        except BaseException:
+            self._attach(guest)
+            raise
+
+    def _attach(self, guest: Guest | None) -> None:
+        for process in self._processes.values():
+            if process.live:
+                process.attach(guest)
+
+    def let_go(self) -> None:
+        """The processes are where their sandbox's memory is, on disk."""
+        self._guest, self.running = None, 0
+        for process in self._processes.values():
+            process.stdout.close()
+            process.stderr.close()
 
     def lose_rest(self) -> None:
         """The container is gone: whatever still ran is lost."""

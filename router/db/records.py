@@ -36,6 +36,8 @@ class Observed(msgspec.Struct, frozen=True):
     exit_code: int = 0
     message: str = ""
     ended_at: float = 0
+    paused_at: float = 0
+    """While it is paused, which is a way of running: whatever needs it wakes it."""
 
 
 class SandboxRecord(msgspec.Struct, frozen=True, kw_only=True):

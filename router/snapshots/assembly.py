@@ -13,6 +13,7 @@ from router.images.storekeeper import Storekeeper
 from router.metrics import Metrics
 from router.node_client import NodeClient
 from router.nodes import NodeTable
+from router.pausing import Pausing
 from router.sandboxes import Sandboxes
 from router.snapshot_api import SnapshotApi
 from router.snapshots.restores import Restores
@@ -30,9 +31,9 @@ class SnapshotParts(msgspec.Struct, frozen=True, kw_only=True):
     restores: Restores
     sweeper: Sweeper
 
-    def api(self, sandboxes: Sandboxes) -> SnapshotApi:
+    def api(self, sandboxes: Sandboxes, pausing: Pausing) -> SnapshotApi:
         """The methods of the service."""
-        return SnapshotApi(self.taking, self.shelf, self.restores, sandboxes)
+        return SnapshotApi(self.taking, self.shelf, self.restores, pausing, sandboxes)
 
 
 def assemble_snapshots(

@@ -88,6 +88,11 @@ class Guest:
         self._link.write(self._session.ping(token))
         return await future
 
+    async def quiet(self) -> None:
+        """Return when it has answered all that it was asked."""
+        while waiting := [reply for reply in self._replies.values() if not reply.done()]:
+            await asyncio.wait(waiting)
+
     def held(self) -> contextlib.AbstractContextManager[None]:
         """For the block nothing that the guest says is taken note of; it is afterwards."""
         return self._link.held()

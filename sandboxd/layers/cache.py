@@ -20,7 +20,7 @@ from cove.types import SandboxId, is_id
 from cove.wire.image_pb2 import LayerRef
 from sandboxd.layers.blobs import BlobClient
 from sandboxd.layers.own_files import remove_own_files
-from sandboxd.layers.trees import Stored, Trees
+from sandboxd.layers.trees import Stored, StoredTrees
 from sandboxd.storage_pool import StoragePool
 from snapshots.backends.threads import in_thread
 from snapshots.digest import parse_digest
@@ -41,7 +41,7 @@ class LayerCache:
     def __init__(self, pool: StoragePool, blobs: BlobClient) -> None:
         self._pool = pool
         self._blobs = blobs
-        self._trees = Trees(pool.layers, "ly", pool, blobs)
+        self._trees = StoredTrees(pool.layers, "ly", pool, blobs)
 
     async def sweep(self) -> None:
         """Remove what a daemon that died left unfinished; before anything else."""

@@ -1,4 +1,4 @@
-"""Directories by id that a node keeps and the store has as archives: whole or not there, packed once, removed in one step."""
+"""Directories by id that a node keeps, whole or not there, removed in one step; and such that the store has, too, as archives."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Trees:
         prefix: of the ids.
     """
 
-    def __init__(self, directory: Path, prefix: str, pool: StoragePool, blobs: BlobClient) -> None:
-        self._directory, self._prefix, self._pool, self._blobs = directory, prefix, pool, blobs
+    def __init__(self, directory: Path, prefix: str, pool: StoragePool) -> None:
+        self._directory, self._prefix, self._pool = directory, prefix, pool
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def sweep(self) -> None:
@@ -75,6 +75,21 @@ class Trees:
         await in_thread(sync_filesystem, work)
         work.rename(self.place(name))
 
+    async def remove(self, name: str) -> None:
+        """Forget a directory; the caller has its turn. Idempotent."""
+        with contextlib.suppress(FileNotFoundError):
+            # Renamed first: half of it must never look like it.
+            gone = self.place(name).rename(self._directory / f"{name}.gone")
+            await self._pool.remove_tree(gone)
+
+
+class StoredTrees(Trees):
+    """Those that are packed once and brought to the store."""
+
+    def __init__(self, directory: Path, prefix: str, pool: StoragePool, blobs: BlobClient) -> None:
+        super().__init__(directory, prefix, pool)
+        self._blobs = blobs
+
     async def bring(self, name: str, directory: Path) -> Stored:
         """Pack a directory and put it into the store. Raises: ResourceExhaustedError, ConnectionError."""
         async with self.work(name, "pack") as archive:
@@ -97,12 +112,8 @@ class Trees:
         fresh.replace(path)
 
     async def remove(self, name: str) -> None:
-        """Forget a directory; the caller has its turn. Idempotent."""
         self._record(name).unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            # Renamed first: half of it must never look like it.
-            gone = self.place(name).rename(self._directory / f"{name}.gone")
-            await self._pool.remove_tree(gone)
+        await super().remove(name)
 
     def _record(self, name: str) -> Path:
         return self._directory / f"{name}.json"

@@ -20,7 +20,7 @@ from cove.exception import DataLossError, InvalidError, NotFoundError
 from cove.types import is_id
 from sandboxd.journal import MemoryRef
 from sandboxd.layers.blobs import BlobClient
-from sandboxd.layers.trees import Stored, Trees
+from sandboxd.layers.trees import Stored, StoredTrees
 from sandboxd.memory.machine import Machine
 from sandboxd.memory.manifest import Manifest, check_files, look_of, read_manifest
 from sandboxd.storage_pool import StoragePool
@@ -39,7 +39,7 @@ class MemoryCache:
         """``machine``: this one; snapshots of others are refused."""
         self.machine = machine
         self._blobs = blobs
-        self._trees = Trees(pool.memory, "sn", pool, blobs)
+        self._trees = StoredTrees(pool.memory, "sn", pool, blobs)
         self._verified: dict[str, Look] = {}
 
     async def sweep(self) -> None:

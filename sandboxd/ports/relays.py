@@ -77,7 +77,7 @@ class Relays:
             self._per_sandbox[request.sandbox_id] += 1
             async with asyncio.timeout(OPEN_S):
                 guest = await sandbox.guest()
-                relay.connect(await guest.dial(request.port), sandbox.activity())
+                relay.connect(await guest.dial(request.port), sandbox.timers.activity())
         except Exception as error:  # the edge: everything becomes an answer
             body = http_errors.encode(told := _told(error, request.port))
             relay.refuse(error_head(http_errors.status_of(told), len(body)) + body)

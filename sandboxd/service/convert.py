@@ -34,6 +34,9 @@ _USER: Final = re.compile(r"[A-Za-z0-9._-]{0,32}(:[A-Za-z0-9._-]{1,32})?")
 _STATES: Final = {
     State.PENDING: common_pb2.SANDBOX_STATE_PENDING,
     State.RUNNING: common_pb2.SANDBOX_STATE_RUNNING,
+    State.PAUSING: common_pb2.SANDBOX_STATE_RUNNING,
+    State.PAUSED: common_pb2.SANDBOX_STATE_RUNNING,
+    State.WAKING: common_pb2.SANDBOX_STATE_RUNNING,
     State.STOPPING: common_pb2.SANDBOX_STATE_STOPPING,
     State.STOPPED: common_pb2.SANDBOX_STATE_STOPPED,
 }
@@ -47,6 +50,7 @@ _REASONS: Final = {
     EndReason.INIT_FAILURE: common_pb2.END_REASON_INIT_FAILURE,
     EndReason.INTERNAL_FAILURE: common_pb2.END_REASON_INTERNAL_FAILURE,
 }
+_END_ACTIONS: Final = {False: common_pb2.END_ACTION_TERMINATE, True: common_pb2.END_ACTION_PAUSE}
 _PROCESS_STATES: Final = {
     ProcessState.STARTING: data_pb2.PROCESS_STATE_RUNNING,
     ProcessState.RUNNING: data_pb2.PROCESS_STATE_RUNNING,
@@ -99,6 +103,8 @@ def create_request(message: node_pb2.NodeCreateRequest) -> CreateRequest:
         network=policy_from_wire(spec.network),
         pty=spec.pty,
         verbose=spec.verbose,
+        pause_on_idle=spec.on_idle == common_pb2.END_ACTION_PAUSE,
+        pause_on_timeout=spec.on_timeout == common_pb2.END_ACTION_PAUSE,
     )
 
 
@@ -150,6 +156,8 @@ def spec_of(entry: Entry) -> common_pb2.SandboxSpec:
         network=policy_to_wire(entry.network),
         pty=entry.pty,
         verbose=entry.verbose,
+        on_idle=_END_ACTIONS[entry.pause_on_idle],
+        on_timeout=_END_ACTIONS[entry.pause_on_timeout],
     )
 
 
@@ -176,7 +184,8 @@ def sandbox_status(sandbox: Sandbox) -> common_pb2.SandboxStatus:
         state=_STATES[sandbox.state],
         started_at=entry.started_at,
         expires_at=entry.expires_at,
-        idle_since=sandbox.idle_since,
+        idle_since=sandbox.timers.idle_since,
+        paused_at=entry.paused_at if sandbox.state is State.PAUSED else 0,
     )
     if entry.result is not None:
         status.result.reason = _REASONS[entry.result.reason]

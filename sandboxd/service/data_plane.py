@@ -96,7 +96,7 @@ class DataPlaneService(FilePlane, NetworkPlane, data_pb2_grpc.DataPlaneServicer)
             return
         spool, pty = await self._output(request, context)
         offset = request.offset
-        attached = sandbox.activity() if request.follow and pty else contextlib.nullcontext()
+        attached = sandbox.timers.activity() if request.follow and pty else contextlib.nullcontext()
         with attached:
             if request.follow:
                 async for start, data in spool.follow(offset):
@@ -121,9 +121,10 @@ class DataPlaneService(FilePlane, NetworkPlane, data_pb2_grpc.DataPlaneServicer)
         if len(request.data) > MAX_INPUT_BYTES:
             raise RequestSizeError(f"Input of {len(request.data)} bytes in one call.", remedy=f"Send at most {MAX_INPUT_BYTES} at a time.")
         sandbox, process = await self._process(request, context)
-        sandbox.touch()
-        guest = await sandbox.guest() if process.live else None
-        offset = await process.write(guest, request.offset, request.data, eof=request.eof)
+        sandbox.timers.touch()
+        if process.live:
+            await sandbox.guest()
+        offset = await process.write(request.offset, request.data, eof=request.eof)
         return data_pb2.ProcessInputResponse(offset=offset)
 
     @unary

@@ -153,7 +153,7 @@ class FilePlane(ABC):
         except TimeoutError:
             return
         except StreamCut:
-            await sandbox.guest()  # raises what ended it
+            sandbox.check_running()  # raises what became of it
             raise
         finally:
             stream.close()

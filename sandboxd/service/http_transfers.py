@@ -80,7 +80,7 @@ class HttpTransfers:
     async def _receive(self, request: web.Request, sandbox: Sandbox, stream: ByteStream, unit: str) -> web.Response:
         """Body to guest. A body that is cut cancels the transfer: the old file stays."""
         try:
-            with sandbox.activity():
+            with sandbox.timers.activity():
                 async for piece in request.content.iter_chunked(PIECE_BYTES):
                     await stream.write(piece)
                 stream.end()
@@ -92,7 +92,7 @@ class HttpTransfers:
     async def _send(self, request: web.Request, response: web.StreamResponse, sandbox: Sandbox, stream: ByteStream) -> web.StreamResponse:
         """Guest to body. An error in the middle cuts the connection: the client must not take what it has for the whole."""
         try:
-            with sandbox.activity():
+            with sandbox.timers.activity():
                 await response.prepare(request)
                 async for piece in stream:
                     await response.write(bytes(piece))

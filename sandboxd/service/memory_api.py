@@ -1,9 +1,9 @@
-"""The part of the node API that is about memory snapshots."""
+"""The part of the node API that is about memory snapshots and paused sandboxes."""
 
 from __future__ import annotations
 
 from cove.exception import ConflictError, InvalidError, UnimplementedError
-from cove.wire import snapshot_pb2
+from cove.wire import common_pb2, snapshot_pb2
 from sandboxd.assembly import MemoryOrder
 from sandboxd.layers.cache import check_layer_id
 from sandboxd.lifecycle import State
@@ -11,7 +11,7 @@ from sandboxd.memory import MemoryCache
 from sandboxd.memory.cache import check_snapshot_id
 from sandboxd.node import Node
 from sandboxd.service.auth import Gate
-from sandboxd.service.convert import MAX_LAYERS, memory_of, spec_of
+from sandboxd.service.convert import MAX_LAYERS, memory_of, sandbox_status, spec_of
 from sandboxd.service.edge import Context, authorization, unary
 
 
@@ -41,6 +41,16 @@ class MemoryApi:
         )
         manifest = await self._node.take_memory(request.sandbox_id, order)
         return manifest.to_wire(spec_of(self._node.get(request.sandbox_id).entry))
+
+    @unary
+    async def Pause(self, request: snapshot_pb2.SandboxPauseRequest, context: Context) -> common_pb2.SandboxStatus:
+        self._gate.router(authorization(context))
+        return sandbox_status(await self._node.pause(request.sandbox_id))
+
+    @unary
+    async def Resume(self, request: snapshot_pb2.SandboxResumeRequest, context: Context) -> common_pb2.SandboxStatus:
+        self._gate.router(authorization(context))
+        return sandbox_status(await self._node.resume(request.sandbox_id))
 
     @unary
     async def MemoryStore(self, request: snapshot_pb2.MemoryStoreRequest, context: Context) -> snapshot_pb2.MemoryRef:

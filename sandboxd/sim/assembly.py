@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from cove.exception import NotFoundError, UnimplementedError
@@ -53,7 +54,10 @@ class SimAssembly:
         )
         await asyncio.sleep(self._boot_s)
         await self.runtime.create(container, stdin=fifos.to_guest, stdout=fifos.from_guest)
-        await self.runtime.start(container)
+        if entry.paused_at:
+            self.runtime.take_back(container)
+        else:
+            await self.runtime.start(container)
         return Made(container, fifos, {"PATH": "/usr/bin:/bin"}, "im-simulated")
 
     def reopen(self, sandbox_id: SandboxId) -> Fifos:
@@ -64,7 +68,18 @@ class SimAssembly:
     async def kill(self, sandbox_id: SandboxId) -> None:
         await self._machine.kill(sandbox_id)
 
-    async def free(self, sandbox_id: SandboxId) -> None:
+    @contextlib.asynccontextmanager
+    async def pausing(self, entry: Entry) -> AsyncIterator[None]:
+        await self.runtime.pause(entry.sandbox_id)
+        try:
+            self.runtime.set_aside(entry.sandbox_id)
+            yield
+        except BaseException:
+            self._machine.paused.pop(entry.sandbox_id, None)
+            await self.runtime.resume(entry.sandbox_id)
+            raise
+
+    async def dismantle(self, sandbox_id: SandboxId) -> None:
         await self.runtime.delete(sandbox_id)
         shutil.rmtree(self._sandboxes / sandbox_id, ignore_errors=True)
 
@@ -74,6 +89,13 @@ class SimAssembly:
     async def thaw(self, sandbox_id: SandboxId) -> None:
         if await self.runtime.status(sandbox_id) is ContainerStatus.PAUSED:
             await self.runtime.resume(sandbox_id)
+
+    async def forget_memory(self, sandbox_id: SandboxId) -> None:
+        await self._machine.forget(sandbox_id)
+
+    async def free(self, sandbox_id: SandboxId) -> None:
+        await self.dismantle(sandbox_id)
+        await self.forget_memory(sandbox_id)
 
     async def repair(self) -> None:
         """Simulated sandboxes stand on nothing."""
@@ -92,4 +114,4 @@ class SimAssembly:
         raise UnimplementedError("Simulated sandboxes have no memory that could be kept.", remedy="Use a node with runsc.")
 
     async def owners(self) -> frozenset[SandboxId]:
-        return await self.runtime.list_() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}
+        return await self.runtime.list_() | self._machine.paused.keys() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}

@@ -28,6 +28,8 @@ class SimMachine:
 
     def __init__(self) -> None:
         self.containers: dict[SandboxId, SimContainer] = {}
+        self.paused: dict[SandboxId, SimGuest] = {}
+        """What a disk would hold: guests without a container."""
         self.ports: dict[int, int] = {}
         """Port inside to port of this machine, where a test's server has another."""
 
@@ -37,11 +39,16 @@ class SimMachine:
         if container is None or container.status is ContainerStatus.STOPPED:
             return
         container.status = ContainerStatus.STOPPED
-        if container.guest is not None:
+        if container.guest is not None and container.guest is not self.paused.get(sandbox_id):
             await container.guest.stop()
         for fd in (container.stdin, container.stdout):
             os.close(fd)
         container.dead.set()
+
+    async def forget(self, sandbox_id: SandboxId) -> None:
+        """Lose what the disk has of a sandbox. Idempotent."""
+        if guest := self.paused.pop(sandbox_id, None):
+            await guest.stop()
 
 
 class SimRuntime:
@@ -83,6 +90,19 @@ class SimRuntime:
 
     def ready_checkpoint(self, sandbox_id: SandboxId, directory: Path) -> AbstractAsyncContextManager[Checkpoint]:
         raise _no_memory()
+
+    def set_aside(self, sandbox_id: SandboxId) -> None:
+        """In the place of a checkpoint: the machine has the guest of a paused container when that is gone, too."""
+        guest = self._find(sandbox_id, ContainerStatus.PAUSED).guest
+        assert guest is not None
+        self._machine.paused[sandbox_id] = guest
+
+    def take_back(self, container: Container) -> None:
+        """In the place of a restore: a created container goes on with the guest that was set aside."""
+        made = self._find(container.sandbox_id, ContainerStatus.CREATED)
+        made.guest = self._machine.paused.pop(container.sandbox_id)
+        made.guest.move(made.stdin, made.stdout)
+        made.status = ContainerStatus.RUNNING
 
     async def restore(self, container: Container, directory: Path) -> None:
         raise _no_memory()

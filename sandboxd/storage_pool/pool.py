@@ -53,6 +53,9 @@ class StoragePool:
         btrfs, and a sentry writes much of its state byte by byte, for which btrfs takes three times as long while the sandbox stands still.
         """
         self.memory.mkdir(mode=0o700, exist_ok=True)
+        self.paused = path / "paused"
+        """Memory of paused sandboxes; ``sandboxd.memory`` owns this, too."""
+        self.paused.mkdir(mode=0o700, exist_ok=True)
         with self._directory() as fd:
             self._filesystem = filesystem.filesystem_id(fd, path)
             filesystem.ensure_quota(fd, self._filesystem, simple=file is not None)

@@ -13,6 +13,10 @@ from cove.wire import common_pb2
 
 MAX_SANDBOX_NAME: Final = 63
 MIB: Final = 2**20
+_END_ACTIONS: Final[Mapping[str, common_pb2.EndAction]] = {
+    "terminate": common_pb2.END_ACTION_TERMINATE,
+    "pause": common_pb2.END_ACTION_PAUSE,
+}
 MAX_SECONDS: Final = 2**32 - 1
 """What the wire carries. The longest lifetime is the server's to say: operators set it."""
 
@@ -61,6 +65,13 @@ def seconds(value: float | None, *, what: str, most: float = math.inf) -> float:
 def whole_seconds(value: float | None, *, what: str, most: float) -> int:
     """As :func:`seconds`, rounded up."""
     return math.ceil(seconds(value, what=what, most=most))
+
+
+def end_action(action: str, *, what: str) -> common_pb2.EndAction:
+    """What happens when time is over. Raises: InvalidError: neither "terminate" nor "pause"."""
+    if action not in _END_ACTIONS:
+        raise InvalidError(f"{what} is {action!r:.80}.", remedy='Give "terminate" or "pause".')
+    return _END_ACTIONS[action]
 
 
 def sandbox_name(name: str | None) -> str:

@@ -194,6 +194,8 @@ class Sandbox(Face):
         network_file_systems: Mapping[Path, object] = MappingProxyType({}),
         timeout: int = 300,
         idle_timeout: int | None = None,
+        on_idle: Literal["terminate", "pause"] = "terminate",
+        on_timeout: Literal["terminate", "pause"] = "terminate",
         workdir: str | None = None,
         gpu: str | Sequence[str | None] | None = None,
         cloud: str | None = None,
@@ -230,6 +232,8 @@ class Sandbox(Face):
             secrets: more of them; later ones win over earlier ones, ``env`` over all.
             timeout: lifetime in seconds, at most what the server allows: 24 hours unless its operator set another maximum.
             idle_timeout: end the sandbox after so many seconds in which no exec ran and nothing was written to its standard input.
+            on_idle: ``"pause"``: it is paused then instead; see :meth:`pause`.
+            on_timeout: ``"pause"``: at the end of its lifetime it is paused; when it is woken another lifetime begins.
             workdir: working directory of its processes.
             cpu: cores to reserve, or (reserved, most).
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
@@ -263,6 +267,8 @@ class Sandbox(Face):
                 network_file_systems=network_file_systems,
                 timeout=timeout,
                 idle_timeout=idle_timeout,
+                on_idle=on_idle,
+                on_timeout=on_timeout,
                 workdir=workdir,
                 gpu=gpu,
                 cloud=cloud,
@@ -353,6 +359,11 @@ class Sandbox(Face):
         """Standard input of the main process."""
         result: StreamWriter = wrap(self._impl.stdin)
         return result
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was paused when the server was last asked, by :meth:`hydrate` or :meth:`poll` for instance."""
+        return self._impl.paused
 
     @method
     async def hydrate(self, client: Client | None = None) -> Sandbox:
@@ -777,6 +788,30 @@ class Sandbox(Face):
         """:meth:`snapshot` without options."""
         result: SandboxSnapshot = wrap(await self._impl._experimental_snapshot())
         return result
+
+    @method
+    async def pause(self, timeout: float = 120) -> None:
+        """Write its memory to its node's disk and free it. It keeps its id, its files, its processes and what they are doing.
+
+        Whatever needs it wakes it: an exec, a file call, a connection to one of its ports; that waits, and then goes on. Its lifetime
+        stands still meanwhile. Connections that are open are cut, as docs/fork-contract.md has it. Does nothing if it is paused.
+
+        Args:    timeout: seconds that it may take, at most 600.
+        Raises:
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped. Without it: its state cannot be written; it says why, and the
+                sandbox goes on.
+            ResourceExhaustedError: its node's disk has no room.
+        """
+        await self._impl.pause(timeout)
+
+    @method
+    async def resume(self, timeout: float = 120) -> None:
+        """Wake it if it is paused. Seldom needed: whatever needs it does.
+
+        Args:    timeout: seconds that it may take, at most 600.
+        Raises:  ResourceExhaustedError: its node has no room for it now; try again. DataLossError: what was written is damaged.
+        """
+        await self._impl.resume(timeout)
 
     @method
     async def fork(self, n: int = 1, *, timeout: float = 120) -> builtins.list[Sandbox]:

@@ -35,12 +35,14 @@ class Holdings(msgspec.Struct, frozen=True):
     runsc_states: frozenset[str]
     fifos: frozenset[str]
     uppers: frozenset[str]
+    paused: frozenset[str]
+    """Memory on disk."""
     run_dirs: frozenset[str]
     processes: frozenset[str]
 
     def by_sandbox(self) -> dict[str, frozenset[str]]:
         """The kinds that are told apart by sandbox id."""
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("links", "processes")}
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("links", "paused", "processes")}
 
 
 def holdings(live: LiveCove) -> Holdings:
@@ -54,6 +56,7 @@ def holdings(live: LiveCove) -> Holdings:
         runsc_states=frozenset(_sandbox_in(path.name) for path in _entries(run / "runsc")),
         fifos=frozenset(path.parent.name for path in (run / "sandboxes").glob("*/*") if path.is_fifo()),
         uppers=_names(state / "pool" / "sandboxes"),
+        paused=_names(state / "pool" / "paused"),
         run_dirs=_names(run / "sandboxes"),
         processes=frozenset(_processes(live)),
     )
@@ -114,6 +117,8 @@ def _differences(held: Holdings, wanted: frozenset[str], networks: int) -> dict[
                 wrong[kind] = sorted(ids)
         elif ids != wanted:
             wrong[kind] = {"leaked": sorted(ids - wanted), "missing": sorted(wanted - ids)}
+    if held.paused:
+        wrong["paused"] = sorted(held.paused)
     if len(held.links) != networks:
         wrong["links"] = sorted(held.links)
     strangers = sorted(process for process in held.processes if process.split()[0] not in wanted)

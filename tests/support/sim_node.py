@@ -55,6 +55,8 @@ async def simulated() -> AsyncIterator[SimMachine]:
     yield machine
     for sandbox_id in list(machine.containers):
         await machine.kill(sandbox_id)
+    for sandbox_id in list(machine.paused):
+        await machine.forget(sandbox_id)
 
 
 class SimDaemon:

@@ -17,10 +17,10 @@ from router.db.sqlite.writer import Writer
 
 _COLUMNS: Final = (
     "sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, snapshot_id, terminate_asked_at, "
-    "state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at"
+    "state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at, paused_at"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM sandboxes"
-_OBSERVED: Final = "(state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at)"
+_OBSERVED: Final = "(state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at, paused_at)"
 
 
 class SqliteSandboxes:
@@ -121,7 +121,7 @@ def _reserve(db: sqlite3.Connection, sandbox: SandboxRecord, claim: Claim) -> Cl
         )
     if sandbox.snapshot_id and not _snapshot_is_there(db, sandbox.snapshot_id):
         raise NotFoundError("The snapshot was deleted.", remedy="`cove snapshot list` shows what there is.")
-    db.execute(f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 19)})", _values(sandbox))
+    db.execute(f"INSERT INTO sandboxes ({_COLUMNS}) VALUES ({', '.join('?' * 20)})", _values(sandbox))
     _insert_tags(db, sandbox.sandbox_id, sandbox.tags)
     return claim
 
@@ -193,14 +193,14 @@ def _values(sandbox: SandboxRecord) -> tuple[object, ...]:
 
 def _observed_values(seen: Observed) -> tuple[object, ...]:
     """All of ``_OBSERVED``."""
-    ending = (seen.reason or "", seen.exit_code, seen.message, seen.ended_at)
+    ending = (seen.reason or "", seen.exit_code, seen.message, seen.ended_at, seen.paused_at)
     return (int(seen.state), seen.started_at, seen.expires_at, seen.idle_since, *ending)
 
 
 def _record(row: tuple[Any, ...], tags: Mapping[str, str]) -> SandboxRecord:
     sandbox_id, task_id, workspace, environment, app_id, name, created_at, node_id, image, *rest = row
     snapshot_id, terminate_asked_at, *observed = rest
-    state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at = observed
+    state, started_at, expires_at, idle_since, reason, exit_code, message, ended_at, paused_at = observed
     return SandboxRecord(
         sandbox_id=sandbox_id,
         task_id=task_id,
@@ -222,6 +222,7 @@ def _record(row: tuple[Any, ...], tags: Mapping[str, str]) -> SandboxRecord:
             exit_code=exit_code,
             message=message,
             ended_at=ended_at,
+            paused_at=paused_at,
         ),
         tags=tags,
     )

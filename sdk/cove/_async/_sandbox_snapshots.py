@@ -1,4 +1,4 @@
-"""Methods of sandboxes that take memory snapshots, go on from them, and fork."""
+"""Methods of sandboxes that take memory snapshots, go on from them, fork, and pause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from cove._async.secret import _Secret
 from cove._async.snapshot import _SandboxSnapshot
 from cove._transport.connection import Connection
 from cove._transport.data import DataPlane
-from cove._transport.methods import SANDBOX_RESTORE, SANDBOX_SNAPSHOT, SANDBOX_TERMINATE, SNAPSHOT_DELETE
+from cove._transport.methods import (
+    SANDBOX_PAUSE,
+    SANDBOX_RESTORE,
+    SANDBOX_RESUME,
+    SANDBOX_SNAPSHOT,
+    SANDBOX_TERMINATE,
+    SNAPSHOT_DELETE,
+)
 from cove.exception import Error, InvalidError
 from cove.types import new_id
 from cove.wire import control_pb2, network_pb2, snapshot_pb2
@@ -111,6 +118,32 @@ class Snapshots(Part):
     async def _experimental_snapshot(self) -> _SandboxSnapshot:
         """:meth:`snapshot` without options."""
         return await self.snapshot()
+
+    async def pause(self, timeout: float = 120) -> None:
+        """Write its memory to its node's disk and free it. It keeps its id, its files, its processes and what they are doing.
+
+        Whatever needs it wakes it: an exec, a file call, a connection to one of its ports; that waits, and then goes on. Its lifetime
+        stands still meanwhile. Connections that are open are cut, as docs/fork-contract.md has it. Does nothing if it is paused.
+
+        Args:    timeout: seconds that it may take, at most 600.
+        Raises:
+            ConflictError: code ``sandbox_ended``: the sandbox has stopped. Without it: its state cannot be written; it says why, and the
+                sandbox goes on.
+            ResourceExhaustedError: its node's disk has no room.
+        """
+        timeout_s = _spec.seconds(timeout, what="timeout")
+        request = snapshot_pb2.SandboxPauseRequest(sandbox_id=self._plane.sandbox_id, timeout_s=timeout_s)
+        await self._connection.control.call(SANDBOX_PAUSE, request, deadline_s=timeout_s + LINK_MARGIN_S)
+
+    async def resume(self, timeout: float = 120) -> None:
+        """Wake it if it is paused. Seldom needed: whatever needs it does.
+
+        Args:    timeout: seconds that it may take, at most 600.
+        Raises:  ResourceExhaustedError: its node has no room for it now; try again. DataLossError: what was written is damaged.
+        """
+        timeout_s = _spec.seconds(timeout, what="timeout")
+        request = snapshot_pb2.SandboxResumeRequest(sandbox_id=self._plane.sandbox_id, timeout_s=timeout_s)
+        await self._connection.control.call(SANDBOX_RESUME, request, deadline_s=timeout_s + LINK_MARGIN_S)
 
     async def fork(self, n: int = 1, *, timeout: float = 120) -> builtins.list[_Sandbox]:
         """Create ``n`` sandboxes that go on from where this one is now; this one goes on, too. All of them or none.

@@ -77,6 +77,8 @@ class _Sandbox(Files, Networking, Ports, Snapshots, Terminals, Exposed):
         network_file_systems: Mapping[Path, object] = MappingProxyType({}),
         timeout: int = 300,
         idle_timeout: int | None = None,
+        on_idle: Literal["terminate", "pause"] = "terminate",
+        on_timeout: Literal["terminate", "pause"] = "terminate",
         workdir: str | None = None,
         gpu: str | Sequence[str | None] | None = None,
         cloud: str | None = None,
@@ -113,6 +115,8 @@ class _Sandbox(Files, Networking, Ports, Snapshots, Terminals, Exposed):
             secrets: more of them; later ones win over earlier ones, ``env`` over all.
             timeout: lifetime in seconds, at most what the server allows: 24 hours unless its operator set another maximum.
             idle_timeout: end the sandbox after so many seconds in which no exec ran and nothing was written to its standard input.
+            on_idle: ``"pause"``: it is paused then instead; see :meth:`pause`.
+            on_timeout: ``"pause"``: at the end of its lifetime it is paused; when it is woken another lifetime begins.
             workdir: working directory of its processes.
             cpu: cores to reserve, or (reserved, most).
             memory: MiB to reserve, or (reserved, most); at its limit the sandbox is killed.
@@ -157,6 +161,8 @@ class _Sandbox(Files, Networking, Ports, Snapshots, Terminals, Exposed):
             pty=pty,
             verbose=verbose,
             ports=_tunnels.port_specs(encrypted_ports, unencrypted_ports, h2_ports),
+            on_idle=_spec.end_action(on_idle, what="on_idle"),
+            on_timeout=_spec.end_action(on_timeout, what="on_timeout"),
         )
         request = control_pb2.SandboxCreateRequest(
             idempotency_key=new_id("rq"), app_id=_app_id(app), name=_spec.sandbox_name(name), spec=spec, tags=_spec.tags(tags)
@@ -238,6 +244,11 @@ class _Sandbox(Files, Networking, Ports, Snapshots, Terminals, Exposed):
     def stdin(self) -> _StreamWriter:
         """Standard input of the main process."""
         return self._stdin
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was paused when the server was last asked, by :meth:`hydrate` or :meth:`poll` for instance."""
+        return self._status.paused_at > 0
 
     async def hydrate(self, client: _Client | None = None) -> _Sandbox:
         """Fetch what the server knows of it again. Seldom needed."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cove.wire import network_pb2 as cove_dot_wire_dot_network__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63ove/wire/common.proto\x12\x07\x63ove.v1\x1a\x17\x63ove/wire/network.proto\"i\n\rSandboxResult\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.cove.v1.EndReason\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08\x65nded_at\x18\x04 \x01(\x01\"\xad\x01\n\rSandboxStatus\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.cove.v1.SandboxState\x12&\n\x06result\x18\x03 \x01(\x0b\x32\x16.cove.v1.SandboxResult\x12\x12\n\nstarted_at\x18\x04 \x01(\x01\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\x12\x12\n\nidle_since\x18\x06 \x01(\x01\"\xa8\x01\n\tResources\x12\x1a\n\x12\x63pu_request_millis\x18\x01 \x01(\r\x12\x18\n\x10\x63pu_limit_millis\x18\x02 \x01(\r\x12\x1c\n\x14memory_request_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12memory_limit_bytes\x18\x04 \x01(\x04\x12\x18\n\x10\x64isk_limit_bytes\x18\x05 \x01(\x04\x12\x11\n\tmax_tasks\x18\x06 \x01(\r\"Q\n\x08ImageRef\x12\x10\n\x06\x64\x65\x62ian\x18\x01 \x01(\tH\x00\x12\x15\n\x0brootfs_path\x18\x02 \x01(\tH\x00\x12\x12\n\x08image_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06source\"\xe4\x02\n\x0bSandboxSpec\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\x0c\x12*\n\x03\x65nv\x18\x02 \x03(\x0b\x32\x1d.cove.v1.SandboxSpec.EnvEntry\x12\x0f\n\x07workdir\x18\x03 \x01(\t\x12\x11\n\ttimeout_s\x18\x04 \x01(\r\x12\x16\n\x0eidle_timeout_s\x18\x05 \x01(\r\x12%\n\tresources\x18\x06 \x01(\x0b\x32\x12.cove.v1.Resources\x12 \n\x05image\x18\x07 \x01(\x0b\x32\x11.cove.v1.ImageRef\x12\'\n\x07network\x18\x08 \x01(\x0b\x32\x16.cove.v1.NetworkPolicy\x12\x0b\n\x03pty\x18\t \x01(\x08\x12\x0f\n\x07verbose\x18\n \x01(\x08\x12 \n\x05ports\x18\x0b \x03(\x0b\x32\x11.cove.v1.PortSpec\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x08PortSpec\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.cove.v1.PortKind\"\xad\x01\n\tErrorInfo\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\x12\x11\n\tretryable\x18\x04 \x01(\x08\x12\x30\n\x07\x63ontext\x18\x05 \x03(\x0b\x32\x1f.cove.v1.ErrorInfo.ContextEntry\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x06\x41\x63\x63\x65ss\x12\x14\n\x0cgrpc_address\x18\x01 \x01(\t\x12\x10\n\x08http_url\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\x12\x12\n\nexpires_at\x18\x04 \x01(\x01*\x83\x02\n\tEndReason\x12\x1a\n\x16\x45ND_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45ND_REASON_SUCCESS\x10\x01\x12\x16\n\x12\x45ND_REASON_FAILURE\x10\x02\x12\x19\n\x15\x45ND_REASON_TERMINATED\x10\x03\x12\x16\n\x12\x45ND_REASON_TIMEOUT\x10\x04\x12\x1b\n\x17\x45ND_REASON_IDLE_TIMEOUT\x10\x05\x12\x1c\n\x18\x45ND_REASON_OUT_OF_MEMORY\x10\x06\x12\x1b\n\x17\x45ND_REASON_INIT_FAILURE\x10\x07\x12\x1f\n\x1b\x45ND_REASON_INTERNAL_FAILURE\x10\x08*\x9a\x01\n\x0cSandboxState\x12\x1d\n\x19SANDBOX_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SANDBOX_STATE_PENDING\x10\x01\x12\x19\n\x15SANDBOX_STATE_RUNNING\x10\x02\x12\x1a\n\x16SANDBOX_STATE_STOPPING\x10\x03\x12\x19\n\x15SANDBOX_STATE_STOPPED\x10\x04*P\n\x08PortKind\x12\x17\n\x13PORT_KIND_ENCRYPTED\x10\x00\x12\x19\n\x15PORT_KIND_UNENCRYPTED\x10\x01\x12\x10\n\x0cPORT_KIND_H2\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63ove/wire/common.proto\x12\x07\x63ove.v1\x1a\x17\x63ove/wire/network.proto\"i\n\rSandboxResult\x12\"\n\x06reason\x18\x01 \x01(\x0e\x32\x12.cove.v1.EndReason\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08\x65nded_at\x18\x04 \x01(\x01\"\xc0\x01\n\rSandboxStatus\x12\x12\n\nsandbox_id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.cove.v1.SandboxState\x12&\n\x06result\x18\x03 \x01(\x0b\x32\x16.cove.v1.SandboxResult\x12\x12\n\nstarted_at\x18\x04 \x01(\x01\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\x12\x12\n\nidle_since\x18\x06 \x01(\x01\x12\x11\n\tpaused_at\x18\x07 \x01(\x01\"\xa8\x01\n\tResources\x12\x1a\n\x12\x63pu_request_millis\x18\x01 \x01(\r\x12\x18\n\x10\x63pu_limit_millis\x18\x02 \x01(\r\x12\x1c\n\x14memory_request_bytes\x18\x03 \x01(\x04\x12\x1a\n\x12memory_limit_bytes\x18\x04 \x01(\x04\x12\x18\n\x10\x64isk_limit_bytes\x18\x05 \x01(\x04\x12\x11\n\tmax_tasks\x18\x06 \x01(\r\"Q\n\x08ImageRef\x12\x10\n\x06\x64\x65\x62ian\x18\x01 \x01(\tH\x00\x12\x15\n\x0brootfs_path\x18\x02 \x01(\tH\x00\x12\x12\n\x08image_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06source\"\xb1\x03\n\x0bSandboxSpec\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\x0c\x12*\n\x03\x65nv\x18\x02 \x03(\x0b\x32\x1d.cove.v1.SandboxSpec.EnvEntry\x12\x0f\n\x07workdir\x18\x03 \x01(\t\x12\x11\n\ttimeout_s\x18\x04 \x01(\r\x12\x16\n\x0eidle_timeout_s\x18\x05 \x01(\r\x12%\n\tresources\x18\x06 \x01(\x0b\x32\x12.cove.v1.Resources\x12 \n\x05image\x18\x07 \x01(\x0b\x32\x11.cove.v1.ImageRef\x12\'\n\x07network\x18\x08 \x01(\x0b\x32\x16.cove.v1.NetworkPolicy\x12\x0b\n\x03pty\x18\t \x01(\x08\x12\x0f\n\x07verbose\x18\n \x01(\x08\x12 \n\x05ports\x18\x0b \x03(\x0b\x32\x11.cove.v1.PortSpec\x12#\n\x07on_idle\x18\x0c \x01(\x0e\x32\x12.cove.v1.EndAction\x12&\n\non_timeout\x18\r \x01(\x0e\x32\x12.cove.v1.EndAction\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x08PortSpec\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.cove.v1.PortKind\"\xad\x01\n\tErrorInfo\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\x12\x11\n\tretryable\x18\x04 \x01(\x08\x12\x30\n\x07\x63ontext\x18\x05 \x03(\x0b\x32\x1f.cove.v1.ErrorInfo.ContextEntry\x1a.\n\x0c\x43ontextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x06\x41\x63\x63\x65ss\x12\x14\n\x0cgrpc_address\x18\x01 \x01(\t\x12\x10\n\x08http_url\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\x12\x12\n\nexpires_at\x18\x04 \x01(\x01*\x83\x02\n\tEndReason\x12\x1a\n\x16\x45ND_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45ND_REASON_SUCCESS\x10\x01\x12\x16\n\x12\x45ND_REASON_FAILURE\x10\x02\x12\x19\n\x15\x45ND_REASON_TERMINATED\x10\x03\x12\x16\n\x12\x45ND_REASON_TIMEOUT\x10\x04\x12\x1b\n\x17\x45ND_REASON_IDLE_TIMEOUT\x10\x05\x12\x1c\n\x18\x45ND_REASON_OUT_OF_MEMORY\x10\x06\x12\x1b\n\x17\x45ND_REASON_INIT_FAILURE\x10\x07\x12\x1f\n\x1b\x45ND_REASON_INTERNAL_FAILURE\x10\x08*\x9a\x01\n\x0cSandboxState\x12\x1d\n\x19SANDBOX_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SANDBOX_STATE_PENDING\x10\x01\x12\x19\n\x15SANDBOX_STATE_RUNNING\x10\x02\x12\x1a\n\x16SANDBOX_STATE_STOPPING\x10\x03\x12\x19\n\x15SANDBOX_STATE_STOPPED\x10\x04*;\n\tEndAction\x12\x18\n\x14\x45ND_ACTION_TERMINATE\x10\x00\x12\x14\n\x10\x45ND_ACTION_PAUSE\x10\x01*P\n\x08PortKind\x12\x17\n\x13PORT_KIND_ENCRYPTED\x10\x00\x12\x19\n\x15PORT_KIND_UNENCRYPTED\x10\x01\x12\x10\n\x0cPORT_KIND_H2\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,30 +36,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SANDBOXSPEC_ENVENTRY']._serialized_options = b'8\001'
   _globals['_ERRORINFO_CONTEXTENTRY']._loaded_options = None
   _globals['_ERRORINFO_CONTEXTENTRY']._serialized_options = b'8\001'
-  _globals['_ENDREASON']._serialized_start=1277
-  _globals['_ENDREASON']._serialized_end=1536
-  _globals['_SANDBOXSTATE']._serialized_start=1539
-  _globals['_SANDBOXSTATE']._serialized_end=1693
-  _globals['_PORTKIND']._serialized_start=1695
-  _globals['_PORTKIND']._serialized_end=1775
+  _globals['_ENDREASON']._serialized_start=1373
+  _globals['_ENDREASON']._serialized_end=1632
+  _globals['_SANDBOXSTATE']._serialized_start=1635
+  _globals['_SANDBOXSTATE']._serialized_end=1789
+  _globals['_ENDACTION']._serialized_start=1791
+  _globals['_ENDACTION']._serialized_end=1850
+  _globals['_PORTKIND']._serialized_start=1852
+  _globals['_PORTKIND']._serialized_end=1932
   _globals['_SANDBOXRESULT']._serialized_start=60
   _globals['_SANDBOXRESULT']._serialized_end=165
   _globals['_SANDBOXSTATUS']._serialized_start=168
-  _globals['_SANDBOXSTATUS']._serialized_end=341
-  _globals['_RESOURCES']._serialized_start=344
-  _globals['_RESOURCES']._serialized_end=512
-  _globals['_IMAGEREF']._serialized_start=514
-  _globals['_IMAGEREF']._serialized_end=595
-  _globals['_SANDBOXSPEC']._serialized_start=598
-  _globals['_SANDBOXSPEC']._serialized_end=954
-  _globals['_SANDBOXSPEC_ENVENTRY']._serialized_start=912
-  _globals['_SANDBOXSPEC_ENVENTRY']._serialized_end=954
-  _globals['_PORTSPEC']._serialized_start=956
-  _globals['_PORTSPEC']._serialized_end=1013
-  _globals['_ERRORINFO']._serialized_start=1016
-  _globals['_ERRORINFO']._serialized_end=1189
-  _globals['_ERRORINFO_CONTEXTENTRY']._serialized_start=1143
-  _globals['_ERRORINFO_CONTEXTENTRY']._serialized_end=1189
-  _globals['_ACCESS']._serialized_start=1191
-  _globals['_ACCESS']._serialized_end=1274
+  _globals['_SANDBOXSTATUS']._serialized_end=360
+  _globals['_RESOURCES']._serialized_start=363
+  _globals['_RESOURCES']._serialized_end=531
+  _globals['_IMAGEREF']._serialized_start=533
+  _globals['_IMAGEREF']._serialized_end=614
+  _globals['_SANDBOXSPEC']._serialized_start=617
+  _globals['_SANDBOXSPEC']._serialized_end=1050
+  _globals['_SANDBOXSPEC_ENVENTRY']._serialized_start=1008
+  _globals['_SANDBOXSPEC_ENVENTRY']._serialized_end=1050
+  _globals['_PORTSPEC']._serialized_start=1052
+  _globals['_PORTSPEC']._serialized_end=1109
+  _globals['_ERRORINFO']._serialized_start=1112
+  _globals['_ERRORINFO']._serialized_end=1285
+  _globals['_ERRORINFO_CONTEXTENTRY']._serialized_start=1239
+  _globals['_ERRORINFO_CONTEXTENTRY']._serialized_end=1285
+  _globals['_ACCESS']._serialized_start=1287
+  _globals['_ACCESS']._serialized_end=1370
 # @@protoc_insertion_point(module_scope)

@@ -27,6 +27,11 @@ class SandboxState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SANDBOX_STATE_STOPPING: _ClassVar[SandboxState]
     SANDBOX_STATE_STOPPED: _ClassVar[SandboxState]
 
+class EndAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    END_ACTION_TERMINATE: _ClassVar[EndAction]
+    END_ACTION_PAUSE: _ClassVar[EndAction]
+
 class PortKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PORT_KIND_ENCRYPTED: _ClassVar[PortKind]
@@ -46,6 +51,8 @@ SANDBOX_STATE_PENDING: SandboxState
 SANDBOX_STATE_RUNNING: SandboxState
 SANDBOX_STATE_STOPPING: SandboxState
 SANDBOX_STATE_STOPPED: SandboxState
+END_ACTION_TERMINATE: EndAction
+END_ACTION_PAUSE: EndAction
 PORT_KIND_ENCRYPTED: PortKind
 PORT_KIND_UNENCRYPTED: PortKind
 PORT_KIND_H2: PortKind
@@ -63,20 +70,22 @@ class SandboxResult(_message.Message):
     def __init__(self, reason: _Optional[_Union[EndReason, str]] = ..., exit_code: _Optional[int] = ..., message: _Optional[str] = ..., ended_at: _Optional[float] = ...) -> None: ...
 
 class SandboxStatus(_message.Message):
-    __slots__ = ("sandbox_id", "state", "result", "started_at", "expires_at", "idle_since")
+    __slots__ = ("sandbox_id", "state", "result", "started_at", "expires_at", "idle_since", "paused_at")
     SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     IDLE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_AT_FIELD_NUMBER: _ClassVar[int]
     sandbox_id: str
     state: SandboxState
     result: SandboxResult
     started_at: float
     expires_at: float
     idle_since: float
-    def __init__(self, sandbox_id: _Optional[str] = ..., state: _Optional[_Union[SandboxState, str]] = ..., result: _Optional[_Union[SandboxResult, _Mapping]] = ..., started_at: _Optional[float] = ..., expires_at: _Optional[float] = ..., idle_since: _Optional[float] = ...) -> None: ...
+    paused_at: float
+    def __init__(self, sandbox_id: _Optional[str] = ..., state: _Optional[_Union[SandboxState, str]] = ..., result: _Optional[_Union[SandboxResult, _Mapping]] = ..., started_at: _Optional[float] = ..., expires_at: _Optional[float] = ..., idle_since: _Optional[float] = ..., paused_at: _Optional[float] = ...) -> None: ...
 
 class Resources(_message.Message):
     __slots__ = ("cpu_request_millis", "cpu_limit_millis", "memory_request_bytes", "memory_limit_bytes", "disk_limit_bytes", "max_tasks")
@@ -105,7 +114,7 @@ class ImageRef(_message.Message):
     def __init__(self, debian: _Optional[str] = ..., rootfs_path: _Optional[str] = ..., image_id: _Optional[str] = ...) -> None: ...
 
 class SandboxSpec(_message.Message):
-    __slots__ = ("command", "env", "workdir", "timeout_s", "idle_timeout_s", "resources", "image", "network", "pty", "verbose", "ports")
+    __slots__ = ("command", "env", "workdir", "timeout_s", "idle_timeout_s", "resources", "image", "network", "pty", "verbose", "ports", "on_idle", "on_timeout")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +133,8 @@ class SandboxSpec(_message.Message):
     PTY_FIELD_NUMBER: _ClassVar[int]
     VERBOSE_FIELD_NUMBER: _ClassVar[int]
     PORTS_FIELD_NUMBER: _ClassVar[int]
+    ON_IDLE_FIELD_NUMBER: _ClassVar[int]
+    ON_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     command: _containers.RepeatedScalarFieldContainer[bytes]
     env: _containers.ScalarMap[str, str]
     workdir: str
@@ -135,7 +146,9 @@ class SandboxSpec(_message.Message):
     pty: bool
     verbose: bool
     ports: _containers.RepeatedCompositeFieldContainer[PortSpec]
-    def __init__(self, command: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., image: _Optional[_Union[ImageRef, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ..., pty: bool = ..., verbose: bool = ..., ports: _Optional[_Iterable[_Union[PortSpec, _Mapping]]] = ...) -> None: ...
+    on_idle: EndAction
+    on_timeout: EndAction
+    def __init__(self, command: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Mapping[str, str]] = ..., workdir: _Optional[str] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., image: _Optional[_Union[ImageRef, _Mapping]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ..., pty: bool = ..., verbose: bool = ..., ports: _Optional[_Iterable[_Union[PortSpec, _Mapping]]] = ..., on_idle: _Optional[_Union[EndAction, str]] = ..., on_timeout: _Optional[_Union[EndAction, str]] = ...) -> None: ...
 
 class PortSpec(_message.Message):
     __slots__ = ("port", "kind")

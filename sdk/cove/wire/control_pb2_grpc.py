@@ -144,6 +144,16 @@ class ControlStub(object):
                 request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxRestoreRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_control__pb2.SandboxCreateResponse.FromString,
                 _registered_method=True)
+        self.SandboxPause = channel.unary_unary(
+                '/cove.v1.Control/SandboxPause',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxPauseRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxPauseResponse.FromString,
+                _registered_method=True)
+        self.SandboxResume = channel.unary_unary(
+                '/cove.v1.Control/SandboxResume',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxResumeRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxResumeResponse.FromString,
+                _registered_method=True)
         self.SnapshotGet = channel.unary_unary(
                 '/cove.v1.Control/SnapshotGet',
                 request_serializer=cove_dot_wire_dot_snapshot__pb2.SnapshotGetRequest.SerializeToString,
@@ -382,6 +392,19 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SandboxPause(self, request, context):
+        """The sandbox keeps its id; whatever needs it running wakes it. Its lifetime stands still meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SandboxResume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SnapshotGet(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -615,6 +638,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.SandboxRestore,
                     request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxRestoreRequest.FromString,
                     response_serializer=cove_dot_wire_dot_control__pb2.SandboxCreateResponse.SerializeToString,
+            ),
+            'SandboxPause': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxPause,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxPauseRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxPauseResponse.SerializeToString,
+            ),
+            'SandboxResume': grpc.unary_unary_rpc_method_handler(
+                    servicer.SandboxResume,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxResumeRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxResumeResponse.SerializeToString,
             ),
             'SnapshotGet': grpc.unary_unary_rpc_method_handler(
                     servicer.SnapshotGet,
@@ -1284,6 +1317,60 @@ class Control(object):
             '/cove.v1.Control/SandboxRestore',
             cove_dot_wire_dot_snapshot__pb2.SandboxRestoreRequest.SerializeToString,
             cove_dot_wire_dot_control__pb2.SandboxCreateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxPause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxPause',
+            cove_dot_wire_dot_snapshot__pb2.SandboxPauseRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SandboxPauseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SandboxResume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Control/SandboxResume',
+            cove_dot_wire_dot_snapshot__pb2.SandboxResumeRequest.SerializeToString,
+            cove_dot_wire_dot_snapshot__pb2.SandboxResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

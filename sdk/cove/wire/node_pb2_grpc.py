@@ -94,6 +94,16 @@ class NodeStub(object):
                 request_serializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotRequest.SerializeToString,
                 response_deserializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotResponse.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/cove.v1.Node/Pause',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxPauseRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_common__pb2.SandboxStatus.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/cove.v1.Node/Resume',
+                request_serializer=cove_dot_wire_dot_snapshot__pb2.SandboxResumeRequest.SerializeToString,
+                response_deserializer=cove_dot_wire_dot_common__pb2.SandboxStatus.FromString,
+                _registered_method=True)
         self.MemoryStore = channel.unary_unary(
                 '/cove.v1.Node/MemoryStore',
                 request_serializer=cove_dot_wire_dot_snapshot__pb2.MemoryStoreRequest.SerializeToString,
@@ -193,6 +203,20 @@ class NodeServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Writes the sandbox's memory to the node's disk and frees it. Answers when that is done; at once if it is paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Answers when the sandbox runs. RESOURCE_EXHAUSTED: there is no room for it now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def MemoryStore(self, request, context):
         """Packs a snapshot that is on this node and puts it into the store; at once if it is there already.
         """
@@ -276,6 +300,16 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.MemorySnapshot,
                     request_deserializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotRequest.FromString,
                     response_serializer=cove_dot_wire_dot_snapshot__pb2.MemorySnapshotResponse.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxPauseRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_common__pb2.SandboxStatus.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=cove_dot_wire_dot_snapshot__pb2.SandboxResumeRequest.FromString,
+                    response_serializer=cove_dot_wire_dot_common__pb2.SandboxStatus.SerializeToString,
             ),
             'MemoryStore': grpc.unary_unary_rpc_method_handler(
                     servicer.MemoryStore,
@@ -596,6 +630,60 @@ class Node(object):
             '/cove.v1.Node/MemorySnapshot',
             cove_dot_wire_dot_snapshot__pb2.MemorySnapshotRequest.SerializeToString,
             cove_dot_wire_dot_snapshot__pb2.MemorySnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/Pause',
+            cove_dot_wire_dot_snapshot__pb2.SandboxPauseRequest.SerializeToString,
+            cove_dot_wire_dot_common__pb2.SandboxStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cove.v1.Node/Resume',
+            cove_dot_wire_dot_snapshot__pb2.SandboxResumeRequest.SerializeToString,
+            cove_dot_wire_dot_common__pb2.SandboxStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -276,3 +276,27 @@ class SandboxRestoreRequest(_message.Message):
     env: _containers.ScalarMap[str, str]
     network: _network_pb2.NetworkPolicy
     def __init__(self, idempotency_key: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., app_id: _Optional[str] = ..., name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., env: _Optional[_Mapping[str, str]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ...) -> None: ...
+
+class SandboxPauseRequest(_message.Message):
+    __slots__ = ("sandbox_id", "timeout_s")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    timeout_s: float
+    def __init__(self, sandbox_id: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+
+class SandboxPauseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SandboxResumeRequest(_message.Message):
+    __slots__ = ("sandbox_id", "timeout_s")
+    SANDBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    sandbox_id: str
+    timeout_s: float
+    def __init__(self, sandbox_id: _Optional[str] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+
+class SandboxResumeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

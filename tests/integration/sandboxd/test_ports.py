@@ -136,11 +136,11 @@ async def test_an_open_connection_counts_as_activity(daemon: SimDaemon) -> None:
     sandbox = daemon.node.get(sandbox_id)
     async with tcp_server(echo) as port:
         reader, writer = await connect(daemon, sandbox_id, port)
-        assert sandbox.idle_since == 0
+        assert sandbox.timers.idle_since == 0
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
-        await until(lambda: sandbox.idle_since > 0)
+        await until(lambda: sandbox.timers.idle_since > 0)
 
 
 @pytest.mark.parametrize("claims", ["other", "expired", "node", "altered"])

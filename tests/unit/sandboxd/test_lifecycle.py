@@ -21,9 +21,14 @@ from sandboxd.lifecycle import (
     IdleOver,
     LifetimeOver,
     MainEnded,
+    PauseAsked,
+    Paused,
+    PauseFailed,
     Record,
     State,
     TerminateAsked,
+    WakeAsked,
+    WakeFailed,
     step,
 )
 
@@ -38,6 +43,11 @@ EVENTS: tuple[Event, ...] = (
     ContainerDied(True, "out of memory"),
     ContainerDied(False, "gone"),
     GuestBroke("garbage"),
+    PauseAsked(),
+    Paused(),
+    PauseFailed(),
+    WakeAsked(),
+    WakeFailed(),
     Freed(),
 )
 
