@@ -177,8 +177,9 @@ class HostAssembly:
         try:
             async with f.paused.writing(sandbox_id) as work:
                 await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
-                await f.runtime.pause(sandbox_id)
-                await f.runtime.checkpoint(sandbox_id, work / IMAGE)
+                async with f.runtime.ready_checkpoint(sandbox_id, work / IMAGE) as checkpoint:
+                    await checkpoint.pause()
+                    await checkpoint.write()
             yield
         except BaseException:
             with contextlib.suppress(RuntimeFailed):  # it was not paused yet, or is gone

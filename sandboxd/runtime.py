@@ -51,7 +51,7 @@ class RuntimeFailed(InternalFailure):
 
 
 class Checkpoint(Protocol):
-    """One writing of memory. Each method once, in this order; after :meth:`pause`, :meth:`resume` in any case."""
+    """One writing of memory. Each method once, in this order; :meth:`resume` unless it shall never go on."""
 
     async def pause(self) -> None:
         """Stop every process inside. Raises: RuntimeFailed: it does not run."""

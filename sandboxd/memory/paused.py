@@ -1,4 +1,4 @@
-"""The memory of this node's paused sandboxes: ``<pool>/paused/<sandbox id>/``, complete or absent.
+"""The memory of this node's paused sandboxes: ``paused/<sandbox id>/`` beside ``memory/``, complete or absent.
 
 ``image/``, ``guest/`` and ``manifest.json`` are as in a memory snapshot; see ``memory.cache``. Records and files stay where a sandbox that
 runs has them.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cove.exception import DataLossError
 from cove.types import SandboxId
-from sandboxd.kernel import sync_directory
+from sandboxd.kernel import sync_directory, sync_filesystem
 from sandboxd.layers.trees import Trees
 from sandboxd.memory.machine import Machine
 from sandboxd.memory.manifest import Manifest, check_files, hash_files, read_manifest, write_manifest
@@ -26,7 +26,7 @@ class PausedMemory:
 
     def __init__(self, pool: StoragePool, machine: Machine) -> None:
         """``machine``: this one."""
-        self._directory, self._machine = pool.paused, machine
+        self._directory, self._files, self._machine = pool.paused, pool.path, machine
         self._trees = Trees(pool.paused, "sb", pool)
 
     async def sweep(self) -> None:
@@ -39,12 +39,13 @@ class PausedMemory:
 
     @contextlib.asynccontextmanager
     async def writing(self, sandbox_id: SandboxId) -> AsyncIterator[Path]:
-        """An empty directory for the block; it is the sandbox's memory, on disk for good, when the block is left without an error."""
+        """An empty directory for the block. Left without an error, it is the sandbox's memory; that and its files are on disk for good."""
         await self.remove(sandbox_id)
         async with self._trees.work(sandbox_id, "taken") as work:
             work.mkdir(mode=0o700)
             yield work
             await in_thread(self._seal, sandbox_id, work)
+            await in_thread(sync_filesystem, self._files)
             await self._trees.publish(work, sandbox_id)
             await in_thread(sync_directory, self._directory)
 

@@ -53,7 +53,7 @@ class StoragePool:
         btrfs, and a sentry writes much of its state byte by byte, for which btrfs takes three times as long while the sandbox stands still.
         """
         self.memory.mkdir(mode=0o700, exist_ok=True)
-        self.paused = path / "paused"
+        self.paused = self.memory.with_name("paused")
         """Memory of paused sandboxes; ``sandboxd.memory`` owns this, too."""
         self.paused.mkdir(mode=0o700, exist_ok=True)
         with self._directory() as fd:
@@ -172,7 +172,7 @@ class StoragePool:
             btrfs.snapshot_subvolume(source, parent, target.name)
 
     async def remove_tree(self, path: Path) -> None:
-        """Remove a directory below :attr:`layers` or :attr:`memory`, subvolume or not. Idempotent. Raises: OSError."""
+        """Remove a directory below :attr:`layers`, :attr:`memory` or :attr:`paused`, subvolume or not. Idempotent. Raises: OSError."""
         await in_thread(self._remove_tree, path)
 
     def usage(self, sandbox_id: SandboxId) -> int:

@@ -56,7 +56,7 @@ def holdings(live: LiveCove) -> Holdings:
         runsc_states=frozenset(_sandbox_in(path.name) for path in _entries(run / "runsc")),
         fifos=frozenset(path.parent.name for path in (run / "sandboxes").glob("*/*") if path.is_fifo()),
         uppers=_names(state / "pool" / "sandboxes"),
-        paused=_names(state / "pool" / "paused"),
+        paused=_names(state / "paused"),
         run_dirs=_names(run / "sandboxes"),
         processes=frozenset(_processes(live)),
     )
