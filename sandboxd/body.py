@@ -164,7 +164,11 @@ class Body:
                 await guest.call(Op.SYNC)  # answered after all that was sent before, input of processes too, has arrived
             async with self._host.assembly.pausing(entry):
                 paused = entry.paused(time.time())
-                await in_thread(self._directory.save_for_good, paused)
+                try:
+                    await in_thread(self._directory.save_for_good, paused)
+                except BaseException:  # cancelled, it may be written all the same
+                    self._directory.save(entry)
+                    raise
             entry.paused_at, entry.left_s, entry.expires_at = paused.paused_at, paused.left_s, paused.expires_at
 
     async def make_again(self) -> None:
