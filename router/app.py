@@ -241,6 +241,7 @@ def _control(
     clock: Callable[[], float],
 ) -> grpc.GenericRpcHandler[Any, Any]:
     sandboxes = Sandboxes(parts.db, parts.nodes, parts.client, parts.changes, parts.secrets.access_key, clock=clock, proxy=proxy)
+    http_url = _http_url(settings, http_address)
     api = ControlApi(
         parts.db,
         parts.authenticator,
@@ -249,10 +250,11 @@ def _control(
         sandboxes,
         parts.images.api(sandboxes, parts.nodes, parts.client),
         parts.snapshots.api(sandboxes, Pausing(sandboxes, parts.nodes, parts.client, parts.reports)),
-        TerminalApi(sandboxes, parts.terminals.terminals, url=_http_url(settings, http_address)),
+        TerminalApi(sandboxes, parts.terminals.terminals, url=http_url),
         ingress.api(sandboxes),
         environment=settings.environment,
         version=metadata.version("cove-server"),
+        http_url=http_url,
         pulled_pythons=settings.default_images.pythons,
         clock=clock,
     )

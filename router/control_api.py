@@ -43,14 +43,21 @@ class ControlApi:
         *,
         environment: str,
         version: str,
+        http_url: str,
         pulled_pythons: Sequence[str],
         clock: Callable[[], float],
     ) -> None:
-        """``environment``: of calls that name none. ``pulled_pythons``: of default images that come from a registry."""
+        """
+        Args:
+            environment: of calls that name none.
+            http_url: where clients find the HTTP service.
+            pulled_pythons: of default images that come from a registry.
+        """
         self._db, self._authenticator, self._nodes = db, authenticator, nodes
         self._creation, self._sandboxes = creation, sandboxes
         self._images, self._snapshots, self._terminals, self._ingress = images, snapshots, terminals, ingress
-        self._environment, self._version, self._pulled_pythons, self._clock = environment, version, pulled_pythons, clock
+        self._environment, self._version, self._http_url = environment, version, http_url
+        self._pulled_pythons, self._clock = pulled_pythons, clock
 
     def methods(self) -> Mapping[str, Method[Caller]]:
         """By name in the service."""
@@ -90,6 +97,7 @@ class ControlApi:
             environment=self._environment,
             debian_pythons=in_order([*self._nodes.debian_pythons(), *self._pulled_pythons]),
             pulled_pythons=self._pulled_pythons,
+            http_url=self._http_url,
         )
 
     async def token_create(self, caller: Caller, request: control_pb2.TokenCreateRequest) -> control_pb2.TokenCreateResponse:

@@ -56,7 +56,7 @@ class Setting(NamedTuple):
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     "server_url": Setting(_text, None, "host:port of the router's gRPC service"),
-    "server_http_url": Setting(_text, None, "base URL of the router's HTTP service; used when a node cannot be reached directly"),
+    "server_http_url": Setting(_text, None, "base URL of the router's HTTP service, where it is not the one that the router tells"),
     "token_id": Setting(_text, None, "credentials: the public half"),
     "token_secret": Setting(_text, None, "credentials: the secret half"),
     "environment": Setting(_text, None, "environment that names are looked up in; the server's default when unset"),

@@ -140,7 +140,6 @@ def client_of(live: LiveCove) -> cove.Client:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COVE_CONFIG_PATH", str(live.directory / "cove.toml"))
         patch.setenv("COVE_SERVER_URL", f"127.0.0.1:{live.router_port}")
-        patch.setenv("COVE_SERVER_HTTP_URL", f"http://127.0.0.1:{live.router_http_port}")
         return cove.Client.from_credentials(*live.credentials)
 
 

@@ -23,7 +23,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCove]:
         token_id, token_secret = instance.credentials
         patch.setenv("COVE_CONFIG_PATH", str(instance.directory / "cove.toml"))
         patch.setenv("COVE_SERVER_URL", f"127.0.0.1:{instance.router_port}")
-        patch.setenv("COVE_SERVER_HTTP_URL", f"http://127.0.0.1:{instance.router_http_port}")
         patch.setenv("COVE_TOKEN_ID", token_id)
         patch.setenv("COVE_TOKEN_SECRET", token_secret)
         yield instance

@@ -32,7 +32,7 @@ async def upload_missing(connection: Connection, blobs: Collection[LocalBlob]) -
     """
     by_hash = {blob.sha256: blob for blob in blobs}
     missing = [by_hash[digest] for digest in await _missing(connection, list(by_hash)) if digest in by_hash]
-    if missing and not connection.server.http_url:
+    if missing and not await connection.http_url():
         raise InvalidError(
             "Files of the image have to be uploaded, and the router's HTTP address is not known.",
             remedy="Set COVE_SERVER_HTTP_URL, or server_http_url in the profile.",
@@ -74,16 +74,19 @@ async def _attempt(connection: Connection, blob: LocalBlob) -> Error | None:
     import aiohttp
 
     server = connection.server
-    url = f"{server.http_url.rstrip('/')}/v1/blobs/sha256:{blob.sha256.hex()}"
+    base = await connection.http_url()
     headers = {"cove-token-id": server.token_id, "cove-token-secret": server.token_secret, "Content-Length": str(blob.size_bytes)}
     body = Body(_content(blob))
     try:
-        async with connection.http().put(url, headers=headers, data=body.pieces()) as response:
+        async with connection.http().put(f"{base}/v1/blobs/sha256:{blob.sha256.hex()}", headers=headers, data=body.pieces()) as response:
             await check(response)
     except (TimeoutError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as broken:
         if body.error is not None:
             raise body.error from None
-        return ConnectionError(f"An upload broke off: {type(broken).__name__}.", remedy="Check the network to the server.")
+        return ConnectionError(
+            f"An upload to {base} broke off: {type(broken).__name__}.",
+            remedy="Check the network to the server, or set COVE_SERVER_HTTP_URL to where its HTTP service is from here.",
+        )
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as wrong:
         raise InvalidError("The router's HTTP address is not a URL.", remedy="Set COVE_SERVER_HTTP_URL to http://host:port.") from wrong
     except Error as refused:

@@ -35,7 +35,7 @@ class Server:
 
     Attributes:
         address: host:port of the router's gRPC service.
-        http_url: base URL of its HTTP service; empty if unknown.
+        http_url: base URL of its HTTP service; empty: as the router says.
         environment: default environment; empty for the server's default.
         reconnect_s: how long calls outlive an unreachable server.
     """
@@ -84,6 +84,10 @@ class Connection:
                 )
             self._hello = answer
         return self._hello
+
+    async def http_url(self) -> str:
+        """Base URL of the router's HTTP service; empty if neither this client nor the router, which is an old one, knows it."""
+        return (self.server.http_url or (await self.hello()).http_url).rstrip("/")
 
     def data_plane(self, sandbox_id: str, access: common_pb2.Access | None = None) -> DataPlane:
         """The data plane of a sandbox: the same object for all handles on it, so that they share its token."""

@@ -19,18 +19,20 @@ class HelloRequest(_message.Message):
     def __init__(self, client_version: _Optional[str] = ..., python_version: _Optional[str] = ...) -> None: ...
 
 class HelloResponse(_message.Message):
-    __slots__ = ("server_version", "workspace", "environment", "debian_pythons", "pulled_pythons")
+    __slots__ = ("server_version", "workspace", "environment", "debian_pythons", "pulled_pythons", "http_url")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     DEBIAN_PYTHONS_FIELD_NUMBER: _ClassVar[int]
     PULLED_PYTHONS_FIELD_NUMBER: _ClassVar[int]
+    HTTP_URL_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     workspace: str
     environment: str
     debian_pythons: _containers.RepeatedScalarFieldContainer[str]
     pulled_pythons: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, server_version: _Optional[str] = ..., workspace: _Optional[str] = ..., environment: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ..., pulled_pythons: _Optional[_Iterable[str]] = ...) -> None: ...
+    http_url: str
+    def __init__(self, server_version: _Optional[str] = ..., workspace: _Optional[str] = ..., environment: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ..., pulled_pythons: _Optional[_Iterable[str]] = ..., http_url: _Optional[str] = ...) -> None: ...
 
 class TokenCreateRequest(_message.Message):
     __slots__ = ("name",)

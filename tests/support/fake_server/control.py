@@ -25,7 +25,11 @@ class FakeControl(FakeImages, FakeIngress, FakeSnapshots, control_pb2_grpc.Contr
     async def Hello(self, request: control_pb2.HelloRequest) -> control_pb2.HelloResponse:
         world = self.world
         return control_pb2.HelloResponse(
-            server_version=world.server_version, workspace="test", debian_pythons=world.pythons, pulled_pythons=world.pulled
+            server_version=world.server_version,
+            workspace="test",
+            debian_pythons=world.pythons,
+            pulled_pythons=world.pulled,
+            http_url=world.told_http_url,
         )
 
     @unary

@@ -205,6 +205,8 @@ class World:
         self.server_version = "0.1.0"
         self.node_address = ""
         self.node_http_url = ""
+        self.told_http_url = ""
+        """What the router says of itself."""
         self.calls: Counter[str] = Counter()
         self.terminals: list[control_pb2.TerminalCreateRequest] = []
         self._called = Change()

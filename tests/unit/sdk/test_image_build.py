@@ -209,6 +209,28 @@ async def test_no_memory_for_whole_files(client: _Client, world: World, tmp_path
     assert reads == [1000, 1000, 500]
 
 
+async def test_the_router_tells_its_http_address(client: _Client, world: World, server: FakeServer, tmp_path: Path) -> None:
+    client.connection.server = replace(client.connection.server, http_url="")
+    world.told_http_url = server.http_url + "/"
+    (tmp_path / "x").write_bytes(b"x")
+    assert await blobs.upload_missing(client.connection, [blob_of(tmp_path / "x")]) == 1
+    assert world.images.blobs
+
+
+async def test_what_was_configured_counts_more_than_what_the_router_tells(client: _Client, world: World, tmp_path: Path) -> None:
+    world.told_http_url = "http://127.0.0.1:1"
+    (tmp_path / "x").write_bytes(b"x")
+    assert await blobs.upload_missing(client.connection, [blob_of(tmp_path / "x")]) == 1
+
+
+async def test_an_address_that_leads_nowhere_is_named(client: _Client, world: World, tmp_path: Path) -> None:
+    client.connection.server = replace(client.connection.server, http_url="", reconnect_s=0)
+    world.told_http_url = "http://127.0.0.1:1"
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:1 .*COVE_SERVER_HTTP_URL"):
+        await blobs.upload_missing(client.connection, [blob_of(tmp_path / "x")])
+
+
 @pytest.mark.parametrize("url", ["", "localhost:1", "http://", "nonsense"])
 async def test_without_an_http_address_it_says_what_to_set(client: _Client, tmp_path: Path, url: str) -> None:
     client.connection.server = replace(client.connection.server, http_url=url)
