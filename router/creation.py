@@ -323,7 +323,7 @@ def _summary(refusals: Sequence[Error], plan: Plan) -> Error:
         return reasons[0]
     if all(isinstance(refusal, ResourceExhaustedError) for refusal in refusals):
         return refusals[-1]
-    return InternalFailure("No node could take the sandbox.", remedy="Try again; `cove node list` shows the nodes.")
+    return InternalFailure("No node could take the sandbox.", remedy="Try again; `cove status` shows the nodes.")
 
 
 def hash_of(request: Message) -> bytes:

@@ -158,7 +158,7 @@ class NodeTable:
         """For work that every node can do; a healthy one where there is any. Raises: ResourceExhaustedError: there is none."""
         found = sorted(self.reachable(), key=lambda node: self.health(node) != "healthy")
         if not found:
-            raise ResourceExhaustedError("No node can be reached.", remedy="See `cove node list`; try again when one is there.")
+            raise ResourceExhaustedError("No node can be reached.", remedy="See `cove status`; try again when one is there.")
         return found[0]
 
     def silent_for_s(self, node: Node) -> float:

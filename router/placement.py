@@ -15,6 +15,7 @@ import msgspec
 
 from cove.exception import InvalidError, ResourceExhaustedError
 from cove.types import NodeId, SandboxId
+from policies.images import in_order
 from router.db.records import Capacity
 
 MAX_CANDIDATES: Final = 8
@@ -96,13 +97,13 @@ def _restorers(nodes: Iterable[NodeView], origin: Origin) -> list[NodeView]:
     if not home and not origin.is_stored:
         raise ResourceExhaustedError(
             f"The snapshot is still on the node {origin.node_id} alone, which does not answer or is draining.",
-            remedy="Try again when `cove node list` shows it healthy.",
+            remedy="Try again when `cove status` shows it healthy.",
         )
     alike = home or [node for node in everyone if node.runsc_version == origin.runsc_version]
     if not alike:
         raise ResourceExhaustedError(
             f"No node has the gVisor that the snapshot was taken with, {origin.runsc_version}.",
-            remedy="Install it on a node; `cove node list` shows what there is.",
+            remedy="Install it on a node; `cove status` shows what there is.",
             retryable=False,
         )
     return alike
@@ -157,7 +158,7 @@ def _exhausted(
     everyone: Sequence[NodeView], suitable: Sequence[NodeView], usable: Sequence[NodeView], demand: Demand
 ) -> ResourceExhaustedError:
     if not everyone:
-        return ResourceExhaustedError("No node has joined yet.", remedy="Start one: `cove up`, or `cove node` on another machine.")
+        return ResourceExhaustedError("No node has joined yet.", remedy="Start one: `cove up`.")
     if demand.proxy and not any(demand.proxy in node.proxies for node in everyone):
         return ResourceExhaustedError(
             f"No node has the proxy {demand.proxy!r}.", remedy="Its operator configures it in the node's settings."
@@ -167,12 +168,18 @@ def _exhausted(
             "The image's files are still on the node that made it, which is gone.", remedy="Build the image again.", retryable=True
         )
     if not suitable:
-        pythons = ", ".join(sorted({python for node in everyone for python in node.debian_pythons})) or "none"
-        return ResourceExhaustedError(f"No node has a default image with Python {demand.debian_python}.", remedy=f"There are: {pythons}.")
+        return no_such_python(demand.debian_python, {python for node in everyone for python in node.debian_pythons})
     if not usable:
-        return ResourceExhaustedError("No node is healthy.", remedy="See `cove node list`.")
+        return ResourceExhaustedError("No node is healthy.", remedy="See `cove status`.")
     return ResourceExhaustedError(
         f"No node has {_text(demand.request)} free.", remedy="Terminate sandboxes, request less, or try again later."
+    )
+
+
+def no_such_python(python: str, offered: Iterable[str]) -> ResourceExhaustedError:
+    """What is said of a default image that nobody has."""
+    return ResourceExhaustedError(
+        f"No node has a default image with Python {python}.", remedy=f"There are: {', '.join(in_order(offered)) or 'none'}."
     )
 
 

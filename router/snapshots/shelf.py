@@ -97,7 +97,7 @@ class Shelf:
     def _verifier(self, snapshot: SnapshotRecord) -> Node:
         home = next((node for node in self._nodes.reachable() if node.node_id == snapshot.node_id), None)
         if home is None and not snapshot.digest:
-            raise ResourceExhaustedError("The snapshot is still on its node alone, which does not answer.", remedy="See `cove node list`.")
+            raise ResourceExhaustedError("The snapshot is still on its node alone, which does not answer.", remedy="See `cove status`.")
         return home or self._nodes.any_reachable()
 
     async def _find(self, caller: Caller, snapshot_id: str) -> SnapshotRecord | None:

@@ -82,7 +82,8 @@ class Error(Exception):
         self.code = code or type(self).code
         self.retryable = type(self).retryable if retryable is None else retryable
         self.context = dict(context or {})
-        super().__init__(f"{self.cause} {self.remedy}".strip())
+        apart = "\n" if "\n" in self.cause else " "  # a cause of several lines ends in what some program has said
+        super().__init__(f"{self.cause}{apart}{self.remedy}".strip())
 
     @property
     def message(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cove.types import ImageId, new_id
@@ -15,23 +15,42 @@ from router.images.builder.order import Order, Turns
 from router.images.builder.pulls import Pulls
 from router.images.catalogue import Catalogue
 from router.images.manifests import image_name
+from router.placement import no_such_python
 
 SCRATCH_KEY: Final = b"scratch"
 """Of the image without files; no hash of a definition is that short."""
 
 
 class Bases:
-    """One instance per router."""
+    """One instance per router.
 
-    def __init__(self, db: Database, catalogue: Catalogue, pulls: Pulls, turns: Turns, *, clock: Callable[[], float]) -> None:
-        self._db, self._catalogue, self._pulls, self._turns, self._clock = db, catalogue, pulls, turns, clock
+    Args:    pythons: of all default images that there are now.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        catalogue: Catalogue,
+        pulls: Pulls,
+        turns: Turns,
+        *,
+        pythons: Callable[[], Sequence[str]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._db, self._catalogue, self._pulls, self._turns = db, catalogue, pulls, turns
+        self._pythons, self._clock = pythons, clock
 
     async def of(self, order: Order, definition: image_pb2.ImageDefinition, key: bytes) -> ImageRecord | None:
-        """The base of a definition; None: it has none. Raises: NotFoundError: no image has this id. Errors of pulls."""
+        """The base of a definition; None: it has none.
+
+        Raises:  NotFoundError: no image has this id. ResourceExhaustedError: there is no default image with this Python. Errors of pulls.
+        """
         match definition.WhichOneof("base"):
             case "image_id":
                 return await self._catalogue.get(order.caller.workspace, definition.image_id)
             case "debian":
+                if (offered := self._pythons()) and definition.debian not in offered:  # without any, nodes are away, which creating tells
+                    raise no_such_python(definition.debian, offered)
                 return await self._local(order.caller, common_pb2.ImageRef(debian=definition.debian), key)
             case "rootfs_path":
                 return await self._local(order.caller, common_pb2.ImageRef(rootfs_path=definition.rootfs_path), key)

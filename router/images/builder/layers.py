@@ -45,7 +45,7 @@ class Builder:
         self._db, self._store, self._catalogue, self._workshops, self._clock = db, store, catalogue, workshops, clock
         self._defaults, self._pythons = defaults, pythons
         self._turns = Turns()
-        self._bases = Bases(db, catalogue, pulls, self._turns, clock=clock)
+        self._bases = Bases(db, catalogue, pulls, self._turns, pythons=pythons, clock=clock)
 
     async def cached(self, caller: Caller, request: image_pb2.ImageBuildRequest) -> ImageRecord | None:
         """The image of the whole definition, if nothing has to be built."""
@@ -90,7 +90,7 @@ class Builder:
         """An image to fetch things in. Raises: ResourceExhaustedError: there is no default image to make it of."""
         pythons = self._pythons()
         if not pythons:
-            raise ResourceExhaustedError("There is no default image to fetch with.", remedy="See `cove node list`; try again.")
+            raise ResourceExhaustedError("There is no default image to fetch with.", remedy="See `cove status`; try again.")
         layers = [image_pb2.ImageLayer(commands=[GIT])] if git else []
         return image_pb2.ImageDefinition(debian=pythons[0], layers=layers)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import typer
@@ -14,6 +15,7 @@ import typer
 _PIPE_COLUMNS: Final = 1000
 """Width where nobody looks at: a table that is searched by programs must not be cut."""
 
+_UNIT: Final = re.compile("_(at|bytes|s)$")
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -39,6 +41,25 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
         Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(table)
     else:
         typer.echo(empty, err=True)
+
+
+def print_facts(facts: Mapping[str, object], more: Iterable[tuple[str, str]] = ()) -> None:
+    """What is known of one thing on stdout, a line each: what is not known as a dash.
+
+    Args:    facts: by the keys of the JSON form, whose units go. more: lines below.
+    """
+    rows = [(_UNIT.sub("", key).replace("_", " "), _fact(value)) for key, value in facts.items()]
+    print_table(("", ""), [*rows, *more], empty="")
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cove.cli._run import run
-from cove.cli._show import ago, print_json, print_table, progress, size
+from cove.cli._show import ago, print_facts, print_json, print_table, progress, size
 from cove.exception import Error, InvalidError
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def show(image: Reference, json: Json = False) -> None:
         return
     config = facts.pop("config")
     shown = {**facts, "created_at": ago(facts["created_at"] or 0), "size_bytes": size(facts["size_bytes"]), **config}
-    rows = [(key.removesuffix("_at").removesuffix("_bytes").replace("_", " "), _text(value)) for key, value in shown.items()]
-    print_table(("", ""), rows, empty="")
+    print_facts(shown)
 
 
 def build(
@@ -125,7 +124,7 @@ def prune(
     for image_id in removed.image_ids:
         typer.echo(image_id)
     verb = "Would remove" if dry_run else "Removed"
-    typer.echo(f"{verb} {len(removed.image_ids)} images and {removed.blobs} blobs: {size(removed.bytes)}.", err=True)
+    typer.echo(f"{verb} {_count(len(removed.image_ids), 'image')} and {_count(removed.blobs, 'blob')}: {size(removed.bytes)}.", err=True)
 
 
 def rm(images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Ids.")]) -> None:
@@ -194,9 +193,5 @@ def _size(one: image_pb2.ImageInfo) -> str:
     return size(one.size_bytes) if one.size_bytes or one.stored else "-"
 
 
-def _text(value: object) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "-"
-    return "-" if value in (None, "") else str(value)
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

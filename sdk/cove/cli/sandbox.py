@@ -9,7 +9,7 @@ import typer
 
 from cove.cli._forking import fork, snapshot
 from cove.cli._run import run
-from cove.cli._show import ago, ahead, print_json, print_table, progress
+from cove.cli._show import ago, ahead, print_facts, print_json, print_table, progress
 from cove.exception import Error, InvalidError
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def info(sandbox: Reference, json: Json = False) -> None:
         print_json(facts)
         return
     times = {key: ago(value or 0) for key, value in facts.items() if key in ("created_at", "started_at", "ended_at")}
-    shown = {**facts, **times, "tags": _tags(facts), "expires_at": ahead(facts["expires_at"] or 0)}
-    print_table(("", ""), [(key.removesuffix("_at").replace("_", " "), _text(value)) for key, value in shown.items()], empty="")
+    shown = {**facts, **times, "expires_at": ahead(facts["expires_at"] or 0)}
+    print_facts(shown)
 
 
 def ps(

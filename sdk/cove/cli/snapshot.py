@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 import typer
 
 from cove.cli._run import run
-from cove.cli._show import ago, ahead, print_json, print_table, progress, size
+from cove.cli._show import ago, ahead, print_facts, print_json, print_table, progress, size
 from cove.exception import Error
 
 if TYPE_CHECKING:
@@ -54,13 +54,18 @@ def show(snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its i
         print_json(facts)
         return
     machine, processes, children, ports = (facts.pop(key) for key in ("machine", "processes", "children", "ports"))
-    shown = {**facts, "created_at": ago(info.created_at), "expires_at": _expires(info), "memory_bytes": size(info.memory_bytes)}
-    rows = [(key.removesuffix("_at").removesuffix("_bytes").replace("_", " "), _text(value)) for key, value in shown.items()]
-    rows.append(("gVisor", f"{machine['runsc_version']} on {machine['architecture']}, {machine['platform']}"))
+    shown = {
+        **facts,
+        "created_at": ago(info.created_at),
+        "expires_at": _expires(info),
+        "memory_bytes": size(info.memory_bytes),
+        "stopped_s": f"{info.stopped_s * 1000:.0f} ms",
+    }
+    rows = [("gVisor", f"{machine['runsc_version']} on {machine['architecture']}, {machine['platform']}")]
     rows.extend(("process", _process(one)) for one in processes)
     rows.extend(("child", f"{_process(one)}, of {one['parent_pid']}") for one in children or ())
     rows.extend(("port", _port(one)) for one in ports or ())
-    print_table(("", ""), rows, empty="")
+    print_facts(shown, rows)
 
 
 def diff(
@@ -173,10 +178,6 @@ def _process(process: dict[str, Any]) -> str:
 def _port(port: dict[str, Any]) -> str:
     address = f"[{port['address']}]" if ":" in port["address"] else port["address"]
     return f"{port['protocol']} {address}:{port['port']}"
-
-
-def _text(value: object) -> str:
-    return "-" if value is None else str(value)
 
 
 def _end(failures: Sequence[Error]) -> Never:

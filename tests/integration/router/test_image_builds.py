@@ -44,6 +44,13 @@ async def test_the_second_build_needs_no_sandbox(bench: Bench) -> None:
     assert list(bench.node.sandboxes) == made and bench.node.builds == set(made) and not bench.running()
 
 
+async def test_a_default_image_that_no_node_has_fails_with_those_there_are(bench: Bench) -> None:
+    for what in (definition(debian="3.9"), definition("RUN echo one", debian="3.9")):
+        with pytest.raises(ResourceExhaustedError, match=r"3\.9.*3\.11"):
+            await build(bench.cluster.client, what)
+    assert not bench.node.sandboxes and not await image_ids(bench.cluster.client)
+
+
 async def test_two_callers_share_a_build_and_both_get_all_of_its_log(bench: Bench) -> None:
     client, what = bench.cluster.client, definition("RUN echo before; hang")
     async with asyncio.TaskGroup() as group:

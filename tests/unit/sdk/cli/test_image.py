@@ -163,7 +163,7 @@ def test_prune_asks_first(run: Cli, world: World) -> None:
     assert not world.images.prunes
     dry = run("image", "prune", "--dry-run", "--older-than", "2")
     assert dry.out == f"{info.image_id}\n"
-    assert dry.err.endswith("Would remove 1 images and 3 blobs: 5.0 MiB.\n")
+    assert dry.err.endswith("Would remove 1 image and 3 blobs: 5.0 MiB.\n")
     assert world.images.prunes[0] == image_pb2.ImagePruneRequest(dry_run=True, older_than_s=2 * 86_400)
     assert run("image", "prune", "-y", "--json").json == {
         "image_ids": [info.image_id],
