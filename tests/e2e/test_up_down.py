@@ -18,8 +18,9 @@ from tests.support.leak_guard import watch_instance
 COVE = Path(sys.executable).with_name("cove")
 MAKE_SANDBOX = """
 import cove
-sandbox = cove.Sandbox.create("sleep", "600", app=cove.App.lookup("up", create_if_missing=True), block_network=True)
-sandbox.exec("true").wait()
+image = cove.Image.debian_slim().add_local_file("/etc/os-release", "/uploaded")  # to where the router says: no setting names it
+sandbox = cove.Sandbox.create("sleep", "600", app=cove.App.lookup("up", create_if_missing=True), image=image, block_network=True)
+assert sandbox.exec("test", "-s", "/uploaded").wait() == 0
 print(sandbox.object_id)
 """
 LOOK = "import cove, sys; print(cove.Sandbox.from_id(sys.argv[1]).poll())"

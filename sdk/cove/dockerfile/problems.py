@@ -29,7 +29,7 @@ def at_line(line: int, text: str) -> Iterator[None]:
     except (InvalidError, RequestSizeError, UnimplementedError) as error:
         if "line" in error.context:
             raise
-        cause = f"Dockerfile line {line}: {error.cause} The line: {cut(text)}"
+        cause = f"Dockerfile line {line}: {error.cause} The line: `{cut(text)}`."
         raise type(error)(cause, remedy=error.remedy, context={**error.context, "line": str(line)}) from error
 
 
