@@ -10,7 +10,22 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import concurrency, create, egress, ending, execs, files, forks, images, memory, networks, terminal, transfers, tunnels
+from benchmarks import (
+    concurrency,
+    create,
+    egress,
+    ending,
+    execs,
+    files,
+    forks,
+    images,
+    memory,
+    networks,
+    terminal,
+    transfers,
+    tunnels,
+    warm,
+)
 from benchmarks.report import Report, print_outcome, store, this_host
 from benchmarks.series import Outcome
 from benchmarks.stage import Stage
@@ -26,6 +41,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Stage], Outcome]]] = {
     "ending": ending.run,
     "images": images.run,
     "forks": forks.run,
+    "warm": warm.run,
     "networks": networks.run,
     "egress": egress.run,
     "tunnels": tunnels.run,

@@ -56,6 +56,18 @@ class Stage:
             _point_client_at(live)
             yield cls(live, stack.enter_context(RawRunsc.in_directory(directory / "raw")), directory / "files", quick=quick)
 
+    @contextlib.contextmanager
+    def beside(self, **settings: str) -> Iterator[tuple[LiveCove, cove.Client]]:
+        """Another cove, with settings of its own, and a client of it; both go with the block."""
+        directory = Path(tempfile.mkdtemp(prefix="beside-", dir=self.directory))
+        with LiveCove(directory, COVE_NODE_CPU_CAPACITY_MILLIS=str(MANY_CORES_MILLIS), **settings).running() as live:
+            before = dict(os.environ)
+            _point_client_at(live)
+            client = cove.Client.from_credentials(*live.credentials)
+            os.environ.update(before)
+            yield live, client
+            client.close()
+
     def times(self, count: int) -> range:
         """How often to repeat what a full run repeats ``count`` times."""
         return range(max(3, count // 10) if self.quick else count)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from router.db.protocol import Database
@@ -62,7 +62,11 @@ class _State(Collector):
         counts = dict.fromkeys(("healthy", "draining", "unreachable"), 0)
         reserved = GaugeMetricFamily("cove_router_reserved", "Requests of sandboxes on reachable nodes.", labels=["resource"])
         capacity = GaugeMetricFamily("cove_router_capacity", "What reachable nodes have.", labels=["resource"])
-        cpu = memory = cpu_capacity = memory_capacity = 0
+        spares = GaugeMetricFamily("cove_router_spares", "Containers that reachable nodes have booted ahead.")
+        starts = CounterMetricFamily(
+            "cove_router_node_starts", "Sandboxes since the daemons of reachable nodes began, by whether one of those.", labels=["kind"]
+        )
+        cpu = memory = cpu_capacity = memory_capacity = ahead = warm = cold = 0
         for node in self._nodes.list_():
             health = self._nodes.health(node)
             counts[health] += 1
@@ -70,6 +74,7 @@ class _State(Collector):
                 cpu, memory = cpu + node.reserved.cpu_millis, memory + node.reserved.memory_bytes
                 cpu_capacity += node.record.capacity.cpu_millis
                 memory_capacity += node.record.capacity.memory_bytes
+                ahead, warm, cold = ahead + len(node.spares), warm + node.spares.starts.warm, cold + node.spares.starts.cold
         reserved.add_metric(["cpu_cores"], cpu / 1000)
         reserved.add_metric(["memory_bytes"], memory)
         capacity.add_metric(["cpu_cores"], cpu_capacity / 1000)
@@ -77,5 +82,8 @@ class _State(Collector):
         families = GaugeMetricFamily("cove_router_nodes", "Nodes by state.", labels=["state"])
         for state, count in counts.items():
             families.add_metric([state], count)
-        yield from (families, reserved, capacity)
+        spares.add_metric([], ahead)
+        starts.add_metric(["warm"], warm)
+        starts.add_metric(["cold"], cold)
+        yield from (families, reserved, capacity, spares, starts)
         yield GaugeMetricFamily("cove_router_pending_writes", "Database writes that wait.", value=self._db.pending_writes())

@@ -144,8 +144,11 @@ class WarmPool:
         spare = self._spares.get(entry.sandbox_id)
         if spare is not None and spare.shape == shape:
             self._take(spare)
+            begin = time.monotonic()
             try:
-                return await wake(self._assembly, spare, entry)
+                made = await wake(self._assembly, self._runtime, spare, entry)
+                log.info("spare claimed", sandbox=spare.sandbox_id, took_s=round(time.monotonic() - begin, 4))
+                return made
             except FAILURES as error:
                 log.warning("spare not woken", sandbox=spare.sandbox_id, error=str(error) or type(error).__name__)
                 self._leave(spare.sandbox_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import Final
 
 import msgspec
@@ -14,8 +15,9 @@ from policies.shapes import shape_key
 from sandboxd.assembly import Assembly, Made
 from sandboxd.channel.client import Guest
 from sandboxd.channel.link import Fifos
-from sandboxd.channel.streams import ByteStream
+from sandboxd.channel.streams import ByteStream, StreamCut
 from sandboxd.journal import Entry, Image, Resources, new_guest_marker
+from sandboxd.runtime import Runtime
 
 BOOT_S: Final = 60.0
 """From its first file to standing still."""
@@ -111,7 +113,7 @@ async def boot(assembly: Assembly, model: Model, entry: Entry) -> Spare:
     )
 
 
-async def wake(assembly: Assembly, spare: Spare, entry: Entry) -> Made:
+async def wake(assembly: Assembly, runtime: Runtime, spare: Spare, entry: Entry) -> Made:
     """Make ``spare`` the sandbox of ``entry``, which gets its guest's marker.
 
     Raises: Error, OSError, StreamCut, TimeoutError: it is of no use any more, and its FIFOs are closed.
@@ -121,7 +123,7 @@ async def wake(assembly: Assembly, spare: Spare, entry: Entry) -> Made:
             await assembly.thaw(spare.sandbox_id)
             if spare.model.has_network:
                 await assembly.set_network(spare.sandbox_id, entry.network)
-            await _greet(spare.made.fifos, spare.guest_marker, is_new=False)
+            await _unless_dead(runtime, spare.sandbox_id, _greet(spare.made.fifos, spare.guest_marker, is_new=False))
     except BaseException:
         spare.made.fifos.close()
         raise
@@ -136,6 +138,23 @@ async def _greet(fifos: Fifos, marker: str, *, is_new: bool) -> None:
         await (guest.start() if is_new else guest.reset())
     finally:
         guest.close()
+
+
+async def _unless_dead(runtime: Runtime, sandbox_id: SandboxId, work: Coroutine[None, None, None]) -> None:
+    """Do ``work``. A sentry that was killed while it was frozen dies now, and nobody else would tell who waits for its answer.
+
+    Raises: StreamCut: it is dead. What ``work`` raises.
+    """
+    working, dying = asyncio.ensure_future(work), asyncio.ensure_future(runtime.died(sandbox_id))
+    try:
+        await asyncio.wait({working, dying}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise StreamCut("its sentry is dead")
+        working.result()
+    finally:
+        working.cancel()
+        dying.cancel()
+        await asyncio.wait({working, dying})
 
 
 def _ignore(error: Exception) -> None:

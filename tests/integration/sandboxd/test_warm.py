@@ -86,7 +86,6 @@ async def test_a_create_is_not_lost_when_the_sentry_dies_under_the_claim(warm: S
         await warm.machine.kill(sandbox_id)
 
     monkeypatch.setattr(warm.assembly, "thaw", die)
-    monkeypatch.setattr("sandboxd.warm.spare.WAKE_S", 0.05)
     await warm.create(sandbox_id=ahead)
     assert await echo(warm, ahead) == b"hi\n"
     assert warm.node.warm.figures.warm == 0
