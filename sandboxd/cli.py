@@ -100,9 +100,9 @@ def _print_status(found: Status) -> None:
     if found.tunnel_ca:
         console.print(f"TLS of tunnels: trust {found.tunnel_ca}", markup=False, highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for heading in ("node", "state", "sandboxes", "last seen", "runsc"):
+    for heading in ("node", "state", "sandboxes", "spares", "last seen", "runsc"):
         table.add_column(heading)
     for node in found.nodes:
         seen = f"{max(0.0, time.time() - node.last_seen_at):.0f} s ago"
-        table.add_row(node.node_id, node.state, str(node.sandboxes), seen, node.runsc_version)
+        table.add_row(node.node_id, node.state, str(node.sandboxes), str(node.spares), seen, node.runsc_version)
     console.print(table)

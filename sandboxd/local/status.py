@@ -19,6 +19,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """``healthy``, ``draining`` or ``unreachable``."""
     sandboxes: int
+    spares: int
+    """Containers booted ahead."""
     last_seen_at: float
     """Unix seconds."""
     version: str
@@ -77,6 +79,7 @@ def _node(info: NodeInfo) -> NodeStatus:
         node_id=info.node_id,
         state=info.state,
         sandboxes=info.sandboxes,
+        spares=info.spares,
         last_seen_at=info.last_seen_at,
         version=info.version,
         runsc_version=info.runsc_version,

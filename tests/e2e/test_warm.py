@@ -218,6 +218,17 @@ def test_a_daemon_killed_in_the_middle_of_claims_loses_none_without_a_word(live:
         assert_holds(live)
 
 
+def test_the_memory_of_one_that_was_claimed_goes_on_elsewhere(client: RawClient, pool: Pool) -> None:
+    source = pool.claim("sh", "-c", "echo begun; read line; echo $line")
+    with ending(source):
+        assert source.first_output("main") == b"begun\n"
+        clone = client.restore(source.memory())
+        with ending(clone):
+            clone.write("main", 0, b"and gone on\n")
+            assert clone.output("main") == b"begun\nand gone on\n"
+            assert clone.shell("hostname").strip().decode() == clone.sandbox_id.lower()
+
+
 def test_spares_are_told_and_claims_counted(pool: Pool) -> None:
     with ending(pool.claim()):
         pool.waiting()
