@@ -37,9 +37,6 @@ FLUSH_INTERVAL_S: Final = 1.0
 REPAIR_INTERVAL_S: Final = 5.0
 """How long sandboxes may be without a packet filter after somebody flushed it; looking costs a millisecond."""
 
-FREED_AT_ONCE: Final = 8
-"""Orphans: a daemon that was killed leaves all its spares, and the next one takes no creates before they are gone."""
-
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     """What the node's sandboxes may reserve together."""
@@ -102,7 +99,6 @@ class Node:
         self._free_disk_bytes = free_disk_bytes
         self._sandboxes: dict[SandboxId, Sandbox] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._freeing = asyncio.Semaphore(FREED_AT_ONCE)
         self._boot_id = boot_id()
 
     def __iter__(self) -> Iterator[Sandbox]:
@@ -137,11 +133,11 @@ class Node:
         """Adopt what the journal knows, then own the actors until cancelled. Sandboxes outlive this."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self.warm.begin(group, self.room)
             for directory in self._journal.list_():
                 self._adopt(directory)
-            await self.reconcile()
+            self.warm.clear_away(await self._orphans())  # a large pool of a daemon that was killed: nobody has to wait for that
             started.set()
-            group.create_task(self.warm.run(self.room), name="warm pool")
             group.create_task(_repeat(self._assembly.repair, REPAIR_INTERVAL_S), name="repair")
             group.create_task(_repeat(self.flush_network_logs, FLUSH_INTERVAL_S), name="network logs")
             await _repeat(self.reconcile, RECONCILE_INTERVAL_S)
@@ -312,22 +308,14 @@ class Node:
             if sandbox.state is State.STOPPED and time.time() - ended_at > self._record_retention_s:
                 del self._sandboxes[sandbox.sandbox_id]
                 await asyncio.to_thread(self._journal.directory(sandbox.sandbox_id).remove)
-        spares = self.warm.held()
-        orphans = await self._assembly.owners() - spares - self.warm.held()
-        async with asyncio.TaskGroup() as group:
-            for sandbox_id in orphans:
-                known = self._sandboxes.get(sandbox_id)
-                if known is None or known.state is State.STOPPED:
-                    group.create_task(self._free_orphan(sandbox_id))
+        self.warm.clear_away(await self._orphans())
+        await self.warm.cleared()
 
-    async def _free_orphan(self, sandbox_id: SandboxId) -> None:
-        try:
-            async with self._freeing:
-                await self._assembly.free(sandbox_id)
-        except ExceptionGroup as group:
-            log.error("orphan not freed", sandbox=sandbox_id, errors=[str(error) for error in group.exceptions])
-        else:
-            log.warning("orphan freed", sandbox=sandbox_id)
+    async def _orphans(self) -> list[SandboxId]:
+        """Sandboxes of which something exists though they have ended, or never began."""
+        spares = self.warm.held()
+        exist = await self._assembly.owners() - spares - self.warm.held()
+        return [one for one in exist if one not in self._sandboxes or self._sandboxes[one].state is State.STOPPED]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from sandboxd.channel.streams import StreamCut
 from sandboxd.journal import Entry
 from sandboxd.runtime import Runtime
 from sandboxd.warm.demand import Demand
+from sandboxd.warm.leaving import Leaving
 from sandboxd.warm.plan import plan
 from sandboxd.warm.spare import Model, Spare, boot, shape_of, wake
 
@@ -44,9 +45,6 @@ RETRY_S: Final = 10.0
 
 LONGEST_IDLE_S: Final = 3600.0
 """A spare that waited for so long is replaced: a router may have given its id to a sandbox that went elsewhere."""
-
-FREED_AT_ONCE: Final = 4
-"""Spares that are given up; each keeps runsc busy for a second or two."""
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +82,7 @@ class WarmPool:
         self._spares: dict[SandboxId, Spare] = {}
         self._watches: dict[SandboxId, asyncio.Task[None]] = {}
         self._making: SandboxId | None = None
-        self._leaving: dict[SandboxId, asyncio.Task[None]] = {}
-        self._freeing = asyncio.Semaphore(FREED_AT_ONCE)
+        self._leaving = Leaving(assembly, self._note_change)
         self._group: asyncio.TaskGroup | None = None
         self._closed = False
         self._creates = 0
@@ -105,7 +102,7 @@ class WarmPool:
 
     def held(self) -> frozenset[SandboxId]:
         """Every id that is the pool's: what waits, what is being made, what is being freed."""
-        return frozenset({*self._spares, *self._leaving, *([self._making] if self._making else [])})
+        return frozenset({*self._spares, *self._leaving.ids(), *([self._making] if self._making else [])})
 
     # --- for sandboxes -----------------------------------------------------------------------------------------------------------------
 
@@ -125,8 +122,7 @@ class WarmPool:
             if spare.model.stands_on(layer_id):
                 self._give_up(spare, "its layer goes")
         self._models = {shape: model for shape, model in self._models.items() if not model.stands_on(layer_id)}
-        if self._leaving:
-            await asyncio.wait(self._leaving.values())
+        await self._leaving.gone()
 
     @contextlib.contextmanager
     def _creating(self) -> Iterator[None]:
@@ -151,11 +147,10 @@ class WarmPool:
                 return made
             except FAILURES as error:
                 log.warning("spare not woken", sandbox=spare.sandbox_id, error=str(error) or type(error).__name__)
-                self._leave(spare.sandbox_id)
+                self._leave(spare.sandbox_id, "it did not wake")
         elif spare is not None:
             self._give_up(spare, "another shape was asked for")
-        if (leaving := self._leaving.get(entry.sandbox_id)) is not None:
-            await asyncio.wait([leaving])
+        await self._leaving.gone(entry.sandbox_id)
         return None
 
     def _note(self, entry: Entry) -> str:
@@ -167,19 +162,40 @@ class WarmPool:
 
     # --- life --------------------------------------------------------------------------------------------------------------------------
 
-    async def run(self, room: Callable[[], Room]) -> None:
-        """Keep what :func:`plan` wants, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            while self._memory_bytes:
-                self._due.clear()
-                self._yield_to(targets := self._targets(room()))
-                if (shape := self._missing(targets)) is None:
-                    await self._wait_due(TICK_S)
-                elif not await self._wait_quiet():
-                    continue  # there were creates meanwhile: what is missing may be another by now
-                elif not await self._refill(self._models[shape]):
-                    await self._wait_due(RETRY_S)
+    def begin(self, group: asyncio.TaskGroup, room: Callable[[], Room]) -> None:
+        """Keep what :func:`plan` wants, in tasks of ``group``, to its end."""
+        self._group = group
+        if self._memory_bytes:
+            self._spawn(self._fill(room), "warm pool")
+
+    def clear_away(self, orphans: Collection[SandboxId]) -> None:
+        """Free containers of which nobody knows; creates under their ids wait for that."""
+        for sandbox_id in orphans:
+            self._leave(sandbox_id, "nobody owns it")
+
+    async def cleared(self) -> None:
+        """Return when nothing is being freed."""
+        await self._leaving.gone()
+
+    async def _fill(self, room: Callable[[], Room]) -> None:
+        while True:
+            self._due.clear()
+            try:
+                wait_s = await self._fill_one(self._targets(room()))
+            except FAILURES as error:
+                log.warning("spare not made", error=str(error) or type(error).__name__)
+                wait_s = RETRY_S
+            if wait_s:
+                await self._wait_due(wait_s)
+
+    async def _fill_one(self, targets: dict[str, int]) -> float:
+        """Give up what is too much, and make one of what lacks the most. Returns: seconds that nothing else is to be done for."""
+        self._yield_to(targets)
+        if (shape := self._missing(targets)) is None:
+            return TICK_S
+        if await self._wait_quiet():  # else there were creates meanwhile: what is missing may be another by now
+            await self._refill(self._models[shape])
+        return 0.0
 
     async def close(self) -> None:
         """Free every spare and make no more."""
@@ -215,22 +231,20 @@ class WarmPool:
         lacking = {shape: count - have[shape] for shape, count in targets.items() if have[shape] < count}
         return max(lacking, key=lambda shape: lacking[shape]) if lacking else None
 
-    async def _refill(self, model: Model) -> bool:
-        """Make one spare. Returns: whether there is one more."""
+    async def _refill(self, model: Model) -> None:
+        """Make one spare. Raises: as :func:`boot`; nothing of it stays."""
         entry = model.entry()
         self._making = entry.sandbox_id
         try:
             spare = await boot(self._assembly, model, entry)
-        except FAILURES as error:
-            log.warning("spare not made", error=str(error) or type(error).__name__)
-            self._leave(entry.sandbox_id)
-            return False
+        except FAILURES:
+            self._leave(entry.sandbox_id, "it was not made")
+            raise
         finally:
             self._making = None
         self._spares[spare.sandbox_id] = spare
         self._watches[spare.sandbox_id] = self._spawn(self._watch(spare), f"spare {spare.sandbox_id}")
         self._note_change()
-        return True
 
     async def _watch(self, spare: Spare) -> None:
         """Give a spare up whose sentry dies."""
@@ -247,29 +261,16 @@ class WarmPool:
         self._note_change()
 
     def _give_up(self, spare: Spare, why: str) -> None:
-        log.info("spare given up", sandbox=spare.sandbox_id, why=why)
         self._take(spare)
         spare.made.fifos.close()
-        self._leave(spare.sandbox_id)
+        self._leave(spare.sandbox_id, why)
 
-    def _leave(self, sandbox_id: SandboxId) -> None:
-        """Free a container in a task of its own."""
-        self._leaving[sandbox_id] = self._spawn(self._free(sandbox_id), f"freeing spare {sandbox_id}")
-
-    async def _free(self, sandbox_id: SandboxId) -> None:
-        try:
-            with contextlib.suppress(Error):  # what does not die now, free() tells
-                await self._assembly.kill(sandbox_id)  # its memory is wanted; the rest has time
-            async with self._freeing:
-                await self._assembly.free(sandbox_id)
-        except ExceptionGroup as group:  # from now on nobody owns it, so the reconciler tries again
-            log.error("spare not freed", sandbox=sandbox_id, errors=[str(error) for error in group.exceptions])
-        finally:
-            del self._leaving[sandbox_id]
-            self._note_change()
+    def _leave(self, sandbox_id: SandboxId, why: str) -> None:
+        assert self._group is not None, "begin() comes first"
+        self._leaving.begin(self._group, sandbox_id, why)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        assert self._group is not None, "run() owns the spares"
+        assert self._group is not None, "begin() comes first"
         return self._group.create_task(work, name=name)
 
     def _count(self, *, warm: int = 0, cold: int = 0) -> None:

@@ -239,6 +239,7 @@ async def test_orphans_are_freed(machine: SimMachine, tmp_path: Path, key: Ed255
         await start(daemon, sandbox_id, "true")
     daemon.node._journal.directory(sandbox_id).remove()  # type: ignore[arg-type]
     async with SimDaemon(machine, tmp_path, key).running() as daemon:
+        await daemon.node.warm.cleared()
         assert await daemon.assembly.owners() == frozenset()
         assert machine.containers == {}
 

@@ -14,6 +14,7 @@ from cove.wire import data_pb2, image_pb2, node_pb2
 from sandboxd.lifecycle import State
 from sandboxd.node import Capacity
 from sandboxd.runtime import ContainerStatus
+from sandboxd.sim.assembly import SimAssembly
 from sandboxd.sim.runtime import SimMachine
 from tests.support.sim_node import SimDaemon, spec
 
@@ -191,12 +192,35 @@ async def test_a_restarted_daemon_frees_what_nobody_claimed_and_keeps_what_someb
         assert await echo(daemon, claimed) == b"hi\n"
         ahead = await spare(daemon, claimed)
     async with SimDaemon(machine, tmp_path, key).running(spares=4) as daemon:
-        assert ahead not in machine.containers
+        await daemon.node.warm.cleared()
         assert machine.containers.keys() == {first, claimed}
         await daemon.node.get(claimed).wait_booted()
         assert daemon.node.get(claimed).state is State.RUNNING
         await daemon.create(sandbox_id=ahead)
         assert await echo(daemon, ahead) == b"hi\n"
+
+
+async def test_a_create_under_the_id_of_what_a_dead_daemon_left_waits_until_that_is_gone(
+    machine: SimMachine, tmp_path: Path, key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the daemon dies between a router's call and the record, and the call comes again."""
+    async with SimDaemon(machine, tmp_path, key).running(spares=4) as daemon:
+        await daemon.create()
+        ahead = await spare(daemon)
+    free, go = SimAssembly.free, asyncio.Event()
+
+    async def held(assembly: SimAssembly, sandbox_id: SandboxId) -> None:
+        await go.wait()
+        await free(assembly, sandbox_id)
+
+    monkeypatch.setattr(SimAssembly, "free", held)
+    async with SimDaemon(machine, tmp_path, key).running() as daemon:
+        await daemon.create(sandbox_id=ahead)
+        assert ahead in daemon.node.warm.held()
+        asyncio.get_running_loop().call_soon(go.set)
+        assert await echo(daemon, ahead) == b"hi\n"
+        await daemon.node.reconcile()
+        assert ahead in machine.containers
 
 
 async def test_the_reconciler_leaves_spares_alone(warm: SimDaemon) -> None:

@@ -64,11 +64,15 @@ def test_a_spare_has_the_shape_of_what_it_is_for_and_its_policy_allows_nothing(p
 
 def test_a_spare_has_nothing_of_the_one_it_is_modelled_on() -> None:
     model, spare = entry(), Model.of(entry()).entry()
-    shared = {"format", "image", "resources", "build", "restore", "boot_id", "guest_layer", "state", "result"}
-    shared |= {"started_at", "expires_at", "ended_at"}  # not yet, of both
+    own = {"sandbox_id", "task_id", "command", "workdir", "timeout_s", "idle_timeout_s", "network", "pty", "verbose", "guest_marker"}
     for field in msgspec.structs.fields(Entry):
-        if field.name not in shared:
-            assert getattr(spare, field.name) != getattr(model, field.name), field.name
+        value, theirs = getattr(spare, field.name), getattr(model, field.name)
+        if field.name in ("image", "resources"):
+            assert value == theirs
+        elif field.name in own | {"created_at"}:
+            assert value != theirs, field.name
+        else:
+            assert value == field.default, field.name
 
 
 def test_two_spares_have_no_marker_and_no_id_in_common() -> None:
