@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cove.wire import common_pb2, snapshot_pb2
+from cove.wire.network_pb2 import NetworkMode, NetworkPolicy
 from policies.limits import Limits
 from policies.names import check_idempotency_key, check_sandbox_name, check_tags
 from policies.specs import fill_spec
@@ -86,6 +87,17 @@ def spec_of(snapshot: SnapshotRecord, request: snapshot_pb2.SandboxRestoreReques
     spec.idle_timeout_s = request.idle_timeout_s or spec.idle_timeout_s
     spec.env.clear()  # what it had is in the memory
     spec.env.update(request.env)
-    if request.HasField("network"):
-        spec.network.CopyFrom(request.network)
+    spec.network.CopyFrom(_network(spec.network, request))
+    if request.HasField("ports"):
+        del spec.ports[:]
+        spec.ports.extend(request.ports.ports)
     return spec
+
+
+def _network(had: NetworkPolicy, request: snapshot_pb2.SandboxRestoreRequest) -> NetworkPolicy:
+    """A proxy stays with the sandbox, whatever else is changed: nobody is let out past it by not naming it again."""
+    policy = NetworkPolicy()
+    policy.CopyFrom(request.network if request.HasField("network") else had)
+    kept = "" if policy.mode == NetworkMode.NETWORK_MODE_BLOCKED else had.proxy
+    policy.proxy = request.proxy or kept
+    return policy

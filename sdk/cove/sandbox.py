@@ -718,6 +718,11 @@ class Sandbox(Face):
         block_network: bool | None = None,
         cidr_allowlist: Sequence[str] | None = None,
         domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
+        encrypted_ports: Sequence[int] | None = None,
+        h2_ports: Sequence[int] | None = None,
+        unencrypted_ports: Sequence[int] | None = None,
+        proxy: Proxy | None = None,
         tags: Mapping[str, str] | None = None,
         client: Client | None = None,
     ) -> Sandbox:
@@ -734,6 +739,10 @@ class Sandbox(Face):
             secrets: more of them, below ``env``.
             block_network: True for no network but loopback, False for all of it.
             cidr_allowlist, domain_allowlist: what it may reach, as for :meth:`create`.
+            record_network: as for :meth:`create`.
+            encrypted_ports, h2_ports, unencrypted_ports: if one is given, the ports of all three are these, and no other. In any case its
+                tunnels are its own.
+            proxy: another one than it had. The one that it had is kept otherwise, also where the lists above change.
             tags: see :meth:`set_tags`.
             client: instead of the snapshot's.
         Raises:
@@ -754,6 +763,11 @@ class Sandbox(Face):
                 block_network=block_network,
                 cidr_allowlist=cidr_allowlist,
                 domain_allowlist=domain_allowlist,
+                record_network=record_network,
+                encrypted_ports=encrypted_ports,
+                h2_ports=h2_ports,
+                unencrypted_ports=unencrypted_ports,
+                proxy=unwrap(proxy, _Proxy),
                 tags=tags,
                 client=unwrap(client, _Client),
             )

@@ -9,10 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from cove import _egress, _spec
+from cove._async import _tunnels
 from cove._async.app import _App
 from cove._async.base import Part
 from cove._async.client import _Client
 from cove._async.container_process import LINK_MARGIN_S
+from cove._async.proxy import _Proxy, proxy_name
 from cove._async.secret import _Secret
 from cove._async.snapshot import _SandboxSnapshot
 from cove._transport.connection import Connection
@@ -57,6 +59,11 @@ class Snapshots(Part):
         block_network: bool | None = None,
         cidr_allowlist: Sequence[str] | None = None,
         domain_allowlist: Sequence[str] | None = None,
+        record_network: bool = False,
+        encrypted_ports: Sequence[int] | None = None,
+        h2_ports: Sequence[int] | None = None,
+        unencrypted_ports: Sequence[int] | None = None,
+        proxy: _Proxy | None = None,
         tags: Mapping[str, str] | None = None,
         client: _Client | None = None,
     ) -> _Sandbox:
@@ -73,6 +80,10 @@ class Snapshots(Part):
             secrets: more of them, below ``env``.
             block_network: True for no network but loopback, False for all of it.
             cidr_allowlist, domain_allowlist: what it may reach, as for :meth:`create`.
+            record_network: as for :meth:`create`.
+            encrypted_ports, h2_ports, unencrypted_ports: if one is given, the ports of all three are these, and no other. In any case its
+                tunnels are its own.
+            proxy: another one than it had. The one that it had is kept otherwise, also where the lists above change.
             tags: see :meth:`set_tags`.
             client: instead of the snapshot's.
         Raises:
@@ -90,7 +101,9 @@ class Snapshots(Part):
             timeout_s=_spec.whole_seconds(timeout, what="timeout", most=_spec.MAX_SECONDS),
             idle_timeout_s=_spec.whole_seconds(idle_timeout, what="idle_timeout", most=_spec.MAX_SECONDS),
             env=_spec.environment(env, [secret.variables for secret in secrets or ()]),
-            network=_network(block_network, cidr_allowlist, domain_allowlist),
+            network=_network(block_network, cidr_allowlist, domain_allowlist, record_network),
+            proxy=await proxy_name(proxy),
+            ports=_ports(encrypted_ports, unencrypted_ports, h2_ports),
         )
         connection = client.connection if client is not None else snapshot._connection
         return await _restored(cast("builtins.type[_Sandbox]", cls), connection, request)
@@ -207,11 +220,21 @@ async def _restored_all(kind: builtins.type[_Sandbox], connection: Connection, s
 
 
 def _network(
-    block_network: bool | None, cidr_allowlist: Sequence[str] | None, domain_allowlist: Sequence[str] | None
+    block_network: bool | None, cidr_allowlist: Sequence[str] | None, domain_allowlist: Sequence[str] | None, record_network: bool
 ) -> network_pb2.NetworkPolicy | None:
     """None: as the snapshot's sandbox had it."""
-    if block_network is None and cidr_allowlist is None and domain_allowlist is None:
+    if block_network is None and cidr_allowlist is None and domain_allowlist is None and not record_network:
         return None
     return _egress.policy(
-        block_network=bool(block_network), cidr_allowlist=cidr_allowlist, domain_allowlist=domain_allowlist, record_network=False
+        block_network=bool(block_network),
+        cidr_allowlist=cidr_allowlist,
+        domain_allowlist=domain_allowlist,
+        record_network=record_network,
     )
+
+
+def _ports(encrypted: Sequence[int] | None, unencrypted: Sequence[int] | None, h2: Sequence[int] | None) -> snapshot_pb2.PortList | None:
+    """None: as the snapshot's sandbox had them."""
+    if encrypted is None and unencrypted is None and h2 is None:
+        return None
+    return snapshot_pb2.PortList(ports=_tunnels.port_specs(encrypted or (), unencrypted or (), h2 or ()))

@@ -242,7 +242,7 @@ class SnapshotVerifyResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class SandboxRestoreRequest(_message.Message):
-    __slots__ = ("idempotency_key", "snapshot_id", "app_id", "name", "tags", "timeout_s", "idle_timeout_s", "env", "network")
+    __slots__ = ("idempotency_key", "snapshot_id", "app_id", "name", "tags", "timeout_s", "idle_timeout_s", "env", "network", "proxy", "ports")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +266,8 @@ class SandboxRestoreRequest(_message.Message):
     IDLE_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    PROXY_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
     idempotency_key: str
     snapshot_id: str
     app_id: str
@@ -275,7 +277,15 @@ class SandboxRestoreRequest(_message.Message):
     idle_timeout_s: int
     env: _containers.ScalarMap[str, str]
     network: _network_pb2.NetworkPolicy
-    def __init__(self, idempotency_key: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., app_id: _Optional[str] = ..., name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., env: _Optional[_Mapping[str, str]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ...) -> None: ...
+    proxy: str
+    ports: PortList
+    def __init__(self, idempotency_key: _Optional[str] = ..., snapshot_id: _Optional[str] = ..., app_id: _Optional[str] = ..., name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., timeout_s: _Optional[int] = ..., idle_timeout_s: _Optional[int] = ..., env: _Optional[_Mapping[str, str]] = ..., network: _Optional[_Union[_network_pb2.NetworkPolicy, _Mapping]] = ..., proxy: _Optional[str] = ..., ports: _Optional[_Union[PortList, _Mapping]] = ...) -> None: ...
+
+class PortList(_message.Message):
+    __slots__ = ("ports",)
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    ports: _containers.RepeatedCompositeFieldContainer[_common_pb2.PortSpec]
+    def __init__(self, ports: _Optional[_Iterable[_Union[_common_pb2.PortSpec, _Mapping]]] = ...) -> None: ...
 
 class SandboxPauseRequest(_message.Message):
     __slots__ = ("sandbox_id", "timeout_s")

@@ -82,6 +82,49 @@ async def test_a_restore_may_differ_in_what_the_caller_says(patient: Cluster, no
         await restore(client, snapshot.snapshot_id, app_id=new_id("ap"))
 
 
+async def test_a_proxy_stays_unless_another_is_named(patient: Cluster, node: FakeNode) -> None:
+    client = patient.client
+    node.proxies = ["exit", "other"]
+    await node.register()
+    await node.report(complete=True)
+    open_, blocked, listed = (
+        network_pb2.NetworkPolicy(mode=mode, cidrs=cidrs)
+        for mode, cidrs in (
+            (network_pb2.NETWORK_MODE_OPEN, []),
+            (network_pb2.NETWORK_MODE_BLOCKED, []),
+            (network_pb2.NETWORK_MODE_ALLOWLIST, ["10.0.0.0/8"]),
+        )
+    )
+    source = await sandbox_of(client, network=network_pb2.NetworkPolicy(mode="NETWORK_MODE_RECORD", proxy="exit"))
+    snapshot = await take(client, source)
+    for network, proxy, expected in (
+        (None, "", ("RECORD", "exit")),
+        (None, "other", ("RECORD", "other")),
+        (open_, "", ("OPEN", "exit")),
+        (listed, "other", ("ALLOWLIST", "other")),
+        (blocked, "", ("BLOCKED", "")),
+    ):
+        policy = node.specs[await restore(client, snapshot.snapshot_id, network=network, proxy=proxy)].network
+        assert (network_pb2.NetworkMode.Name(policy.mode).removeprefix("NETWORK_MODE_"), policy.proxy) == expected
+    with pytest.raises(InvalidError):
+        await restore(client, snapshot.snapshot_id, network=blocked, proxy="exit")
+    with pytest.raises(Error):
+        await restore(client, snapshot.snapshot_id, proxy="nowhere")
+
+
+async def test_a_restored_sandbox_may_have_other_ports(patient: Cluster, node: FakeNode) -> None:
+    client = patient.client
+    snapshot = await take(client, await sandbox_of(client, ports=[common_pb2.PortSpec(port=8000)]))
+    for ports in ([], [9000], [8000, 9000]):
+        specs = [common_pb2.PortSpec(port=port) for port in ports]
+        copy = await restore(client, snapshot.snapshot_id, ports=snapshot_pb2.PortList(ports=specs))
+        await node.run(copy)
+        request = ingress_pb2.SandboxTunnelsRequest(sandbox_id=copy, timeout_s=5)
+        assert sorted(tunnel.spec.port for tunnel in (await client.call("SandboxTunnels", request)).tunnels) == ports
+    with pytest.raises(InvalidError):
+        await restore(client, snapshot.snapshot_id, ports=snapshot_pb2.PortList(ports=[common_pb2.PortSpec(port=8000)] * 2))
+
+
 async def test_a_restored_sandbox_has_tunnels_of_its_own(patient: Cluster, node: FakeNode) -> None:
     client = patient.client
     source = await sandbox_of(client, ports=[common_pb2.PortSpec(port=8000)])

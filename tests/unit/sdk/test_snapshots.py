@@ -10,6 +10,7 @@ import pytest
 import cove
 from cove._async.app import _App
 from cove._async.client import _Client
+from cove._async.proxy import _Proxy
 from cove._async.sandbox import _Sandbox
 from cove._async.secret import _Secret
 from cove._async.snapshot import LIST_PAGE, _SandboxSnapshot
@@ -85,9 +86,33 @@ async def test_the_network_can_be_closed_or_opened(sandbox: _Sandbox, world: Wor
     assert request.HasField("network") and request.network.mode == mode
 
 
+async def test_network_proxy_and_ports_can_be_others(sandbox: _Sandbox, world: World, client: _Client) -> None:
+    snapshot = await sandbox.snapshot()
+    await _Sandbox.from_snapshot(snapshot, record_network=True)
+    await _Sandbox.from_snapshot(snapshot, proxy=_Proxy.from_name("exit", client=client))
+    await _Sandbox.from_snapshot(snapshot, encrypted_ports=[8000], unencrypted_ports=[22], h2_ports=[50])
+    await _Sandbox.from_snapshot(snapshot, unencrypted_ports=[])
+    recording, proxied, open_, closed = world.memories.restores
+    assert recording.network.mode == network_pb2.NETWORK_MODE_RECORD and recording.proxy == "" and not recording.HasField("ports")
+    assert proxied.proxy == "exit" and not proxied.HasField("network")
+    assert {(port.port, port.kind) for port in open_.ports.ports} == {
+        (8000, common_pb2.PORT_KIND_ENCRYPTED),
+        (22, common_pb2.PORT_KIND_UNENCRYPTED),
+        (50, common_pb2.PORT_KIND_H2),
+    }
+    assert closed.HasField("ports") and not closed.ports.ports
+
+
 async def test_what_makes_no_sense_is_not_sent(sandbox: _Sandbox, world: World) -> None:
     snapshot = await sandbox.snapshot()
-    for wrong in ({"timeout": 0}, {"name": "a/b"}, {"env": {"=": ""}}, {"tags": {"": "x"}}, {"block_network": True, "cidr_allowlist": []}):
+    for wrong in (
+        {"timeout": 0},
+        {"name": "a/b"},
+        {"env": {"=": ""}},
+        {"tags": {"": "x"}},
+        {"block_network": True, "cidr_allowlist": []},
+        {"h2_ports": [0]},
+    ):
         options: dict[str, Any] = wrong
         with pytest.raises(InvalidError):
             await _Sandbox.from_snapshot(snapshot, **options)
