@@ -22,6 +22,7 @@ from router.spares import Starts
 MAX_PYTHONS: Final = 32
 MAX_PROXIES: Final = 256
 MAX_SPARES: Final = 16_000
+MAX_BUILDS: Final = 256
 MAX_VERSION: Final = 128
 MAX_URL: Final = 512
 MAX_CURSOR: Final = 256
@@ -30,6 +31,7 @@ _NODE_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NODE_ID_LENGTH}}}")
 _GRPC_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}")
 _HTTP_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _PROXY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BUILD = re.compile(r"[A-Za-z0-9.+~_-]{1,100}-[0-9a-f]{16}")
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 _SHAPE = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _PREFIX: Final = "END_REASON_"
@@ -98,6 +100,7 @@ def from_registration(request: node_pb2.RegisterRequest) -> Registration:
     _check(len(request.debian_pythons) <= MAX_PYTHONS and all(map(_PYTHON.fullmatch, request.debian_pythons)), "debian_pythons")
     _check(len(request.proxies) <= MAX_PROXIES and all(map(_PROXY.fullmatch, request.proxies)), "proxies")
     _check(len(request.version) <= MAX_VERSION and len(request.runsc_version) <= MAX_VERSION, "version")
+    _check(len(request.runsc_builds) <= MAX_BUILDS and all(map(_BUILD.fullmatch, request.runsc_builds)), "runsc_builds")
     return Registration(
         node_id=NodeId(request.node_id),
         grpc_address=request.grpc_address,
@@ -105,6 +108,7 @@ def from_registration(request: node_pb2.RegisterRequest) -> Registration:
         capacity=to_capacity(request.capacity),
         version=request.version,
         runsc_version=request.runsc_version,
+        runsc_builds=tuple(request.runsc_builds),
         debian_pythons=tuple(request.debian_pythons),
         proxies=tuple(request.proxies),
     )

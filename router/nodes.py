@@ -37,6 +37,7 @@ class Node:
         self._debian_pythons = frozenset(record.debian_pythons)
         self._proxies = frozenset(record.proxies)
         self.spares = NodeSpares()
+        self._runsc_builds = frozenset(record.runsc_builds)
         self._expected: dict[SandboxId, Capacity] = {}
         self._expected_total = Capacity()
 
@@ -69,6 +70,7 @@ class Node:
             reserved=self.reserved + self._expected_total,
             debian_pythons=self._debian_pythons,
             runsc_version=self.record.runsc_version,
+            runsc_builds=self._runsc_builds,
             proxies=self._proxies,
         )
 
@@ -82,6 +84,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Capacity
     version: str
     runsc_version: str
+    runsc_builds: tuple[str, ...]
     debian_pythons: tuple[str, ...]
     proxies: tuple[str, ...]
 

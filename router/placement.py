@@ -35,6 +35,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of sandboxes on it, also of those just sent there."""
     debian_pythons: frozenset[str]
     runsc_version: str = ""
+    runsc_builds: frozenset[str] = frozenset()
+    """Ids of builds of gVisor: their version, a dash, 16 hexadecimal digits."""
     proxies: frozenset[str] = frozenset()
 
 
@@ -46,7 +48,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     is_stored: bool
     """Whether the store has memory and files, too."""
     runsc_version: str
-    """What it can be restored by."""
+    runsc_build: str = ""
+    """What it can be restored by; empty: any build of that version."""
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,14 +102,20 @@ def _restorers(nodes: Iterable[NodeView], origin: Origin) -> list[NodeView]:
             f"The snapshot is still on the node {origin.node_id} alone, which does not answer or is draining.",
             remedy="Try again when `cove status` shows it healthy.",
         )
-    alike = home or [node for node in everyone if node.runsc_version == origin.runsc_version]
+    alike = home or [node for node in everyone if _has_build(node, origin)]
     if not alike:
         raise ResourceExhaustedError(
-            f"No node has the gVisor that the snapshot was taken with, {origin.runsc_version}.",
+            f"No node has the gVisor that the snapshot was taken with, {origin.runsc_build or origin.runsc_version}.",
             remedy="Install it on a node; `cove status` shows what there is.",
             retryable=False,
         )
     return alike
+
+
+def _has_build(node: NodeView, origin: Origin) -> bool:
+    if origin.runsc_build:
+        return origin.runsc_build in node.runsc_builds
+    return origin.runsc_version in {node.runsc_version, *(build.rpartition("-")[0] for build in node.runsc_builds)}
 
 
 def _suits(node: NodeView, demand: Demand) -> bool:

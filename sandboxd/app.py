@@ -15,9 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from cove.exception import InternalFailure
 from cove.types import NodeId, new_id
-from sandboxd import programs
 from sandboxd.assembly import INIT_PATH, TMP_PLACEHOLDER
 from sandboxd.base_image import BaseImages
 from sandboxd.cgroup import Cgroups
@@ -27,24 +25,24 @@ from sandboxd.image_stack import ImageStacks
 from sandboxd.journal import Journal
 from sandboxd.layers import BlobClient, LayerCache
 from sandboxd.memory import MemoryCache, PausedMemory
-from sandboxd.memory.machine import Machine
+from sandboxd.memory.machine import Machine, Machines
 from sandboxd.network import service_address
 from sandboxd.node import Capacity, Node
 from sandboxd.processes import SpoolSizes
 from sandboxd.registration import Identity, Registration
 from sandboxd.rootfs import RootfsMounts
-from sandboxd.runsc.argv import RunscOptions
-from sandboxd.runsc.run import RunscRuntime
+from sandboxd.runsc.builds import Builds
+from sandboxd.runsc.by_build import BuildRuntimes
+from sandboxd.runsc_keeper import RunscKeeper, find_needs, log_change
 from sandboxd.sandbox import Sandbox
 from sandboxd.server import Bound, serve
 from sandboxd.service.auth import Gate
 from sandboxd.settings import NodeSettings
 from sandboxd.storage_pool import StoragePool
 from sandboxd.warm import WarmPool
+from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
-
-VERSION_S: Final = 10.0
 
 WARM_SHARE: Final = 32
 """Containers made ahead get a 32nd of the memory that sandboxes may have, if the operator says nothing."""
@@ -86,9 +84,13 @@ async def running(settings: NodeSettings) -> AsyncIterator[Daemon]:
         for registration in registrations:
             registration.note(sandbox)
 
+    def builds_changed() -> None:
+        for registration in registrations:
+            registration.renew()
+
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         egress = await stack.enter_async_context(serving_egress(settings))
-        facilities = await _facilities(settings, blobs, egress)
+        facilities = await _facilities(settings, blobs, egress, builds_changed)
         node = _node(settings, facilities, changed)
         egress.gate.write_to(node.network_log)
         life = group.create_task(node.run(started), name="node")
@@ -130,23 +132,27 @@ async def _first(started: asyncio.Event, life: asyncio.Task[None]) -> None:
         life.result()
 
 
-async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress) -> Facilities:
+async def _facilities(settings: NodeSettings, blobs: BlobClient, egress: Egress, builds_changed: Callable[[], None]) -> Facilities:
     name = settings.name
-    runtime = RunscRuntime(RunscOptions(runsc=settings.runsc_path, root=settings.run_dir / "runsc", platform=settings.runsc_platform))
+    builds = Builds(settings.node_dir / "runsc")
+    await builds.take_in(settings.runsc_path)
+    runtime = BuildRuntimes(builds, settings.run_dir / "runsc", settings.runsc_platform)
     await runtime.sweep()
     pool = await StoragePool.open(settings.state_dir, instance=name, size_bytes=settings.pool_bytes)
     layers = LayerCache(pool, blobs)
     await layers.sweep()
-    machine = Machine.this(runsc_version=await _runsc_version(settings.runsc_path), platform_=settings.runsc_platform)
-    memory = MemoryCache(pool, blobs, machine)
+    machine = Machine.this(runsc_build=builds.current, platform_=settings.runsc_platform)
+    memory = MemoryCache(pool, blobs, Machines(machine, lambda: builds.ids))
     await memory.sweep()
-    paused = PausedMemory(pool, machine)
+    paused = PausedMemory(pool, memory.machines)
     await paused.sweep()
+    log_change(builds, await in_thread(find_needs, settings.node_dir / "sandboxes", pool.memory))
     cgroups = Cgroups.open(instance=name, memory_reserve_bytes=settings.memory_reserve_bytes)
     for sandbox_id in cgroups.list_():
         cgroups.thaw(sandbox_id)  # frozen if the last daemon died in the middle of a snapshot; runsc would wait for its answer
     return Facilities(
         runtime=runtime,
+        keeper=RunscKeeper(builds, runtime, memory, changed=builds_changed),
         images=ImageStacks(
             BaseImages(settings.images_dir, prebuilt=settings.bases_dir, progress=lambda line: log.info("image progress", line=line)),
             layers,
@@ -220,18 +226,11 @@ async def _identity(settings: NodeSettings, facilities: Facilities, node_id: Nod
         grpc_address=settings.advertised_grpc_address or f"{grpc_host}:{bound.grpc_port}",
         http_url=settings.advertised_http_url or f"http://{http_host}:{bound.http_port}",
         version=metadata.version("cove-server"),
-        runsc_version=facilities.memory.machine.runsc_version,
+        runsc_version=facilities.memory.machines.current.runsc_version,
+        runsc_builds=lambda: facilities.keeper.builds,
         debian_pythons=facilities.images.pythons(),
         proxies=sorted(settings.proxies),
     )
-
-
-async def _runsc_version(runsc: Path) -> str:
-    finished = await programs.capture([str(runsc), "--version"], timeout_s=VERSION_S)
-    words = finished.stdout.decode("ascii", "replace").split()
-    if len(words) < 3:
-        raise InternalFailure(f"{runsc} does not tell its version.", remedy="`cove doctor` checks it.")
-    return words[2]
 
 
 def _node_id(path: Path) -> NodeId:

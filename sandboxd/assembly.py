@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Protocol
@@ -141,6 +141,13 @@ class Assembly(Protocol):
         """Make the sandbox's memory a snapshot of this node, and its changes a layer, as they are at one moment. Idempotent.
 
         Raises: ConflictError: it has ended. ResourceExhaustedError: no room. UnimplementedError: it cannot be kept. RuntimeFailed, OSError.
+        """
+        ...
+
+    async def forget_builds(self, used: Collection[str]) -> None:
+        """Remove builds of the runtime that nothing needs. Raises: OSError.
+
+        Args:    used: those of sandboxes that have not ended.
         """
         ...
 

@@ -83,7 +83,7 @@ class Body:
         """
         entry = self._entry
         made = await self._host.warm.make(entry)
-        entry.guest_layer = str(made.guest_layer or "")
+        entry.guest_layer, entry.runsc_build = str(made.guest_layer or ""), made.container.build
         self.contact.hold(made.fifos)
         private = await passing_on.take_over(made.state, self.processes, self._directory, entry) if made.state else None
         self.env = sandbox_environment(

@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +31,13 @@ from sandboxd.journal import Entry
 from sandboxd.layers.cache import Stopped
 from sandboxd.memory import MemoryCache, PausedMemory
 from sandboxd.memory.layout import GUEST, IMAGE, STATE
-from sandboxd.memory.manifest import Manifest
+from sandboxd.memory.machine import Machine
+from sandboxd.memory.manifest import Manifest, read_manifest
 from sandboxd.memory.taking import Moment
 from sandboxd.naming import hostname, sandbox_ids
 from sandboxd.network import NetworkManager, SandboxNetwork, resolv_conf
 from sandboxd.rootfs import RootfsMounts
+from sandboxd.runsc_keeper import RunscKeeper
 from sandboxd.runtime import Container, Runtime, RuntimeFailed
 from sandboxd.storage_pool import StoragePool
 from snapshots.backends.threads import in_thread
@@ -52,6 +54,7 @@ class Facilities(msgspec.Struct, frozen=True, kw_only=True):
     """The node's kernel facilities, shared by all sandboxes."""
 
     runtime: Runtime
+    keeper: RunscKeeper
     images: ImageStacks
     memory: MemoryCache
     paused: PausedMemory
@@ -120,6 +123,7 @@ class HostAssembly:
             ),
             cgroups_path=f.cgroups.path_for(sandbox_id),
             netns=network.netns_path if network else None,
+            build=self._machine_for(memory).runsc_build,
             start_prefix=f.network.start_prefix(network.netns_path) if network else (),
         )
         try:
@@ -149,6 +153,11 @@ class HostAssembly:
         await in_thread(shutil.copytree, memory / GUEST, own, symlinks=True)
         return own
 
+    def _machine_for(self, memory: Path | None) -> Machine:
+        """With the build of runsc that is to make a container."""
+        machines = self._f.memory.machines
+        return machines.restoring(read_manifest(memory).machine) if memory else machines.current
+
     def _first_cpus(self, visible: int) -> str:
         """A cpuset of ``visible`` cores to start on; starts move along the cores."""
         cores = self._cores
@@ -175,7 +184,7 @@ class HostAssembly:
         f, sandbox_id = self._f, entry.sandbox_id
         _check_room(f, sandbox_id)
         try:
-            async with f.paused.writing(sandbox_id) as work:
+            async with f.paused.writing(sandbox_id, entry.runsc_build) as work:
                 await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
                 async with f.runtime.ready_checkpoint(sandbox_id, work / IMAGE) as checkpoint:
                     await checkpoint.pause()
@@ -242,7 +251,7 @@ class HostAssembly:
                     moment = Moment(checkpoint, work, subject)
                     await in_thread(shutil.copytree, self._guest_layer(entry), work / GUEST, symlinks=True)
                     await self._take_layer(entry, order.layer_id, order.merge, moment.stopped)
-                return await in_thread(moment.write_manifest, order, f.memory.machine)
+                return await in_thread(moment.write_manifest, order, f.memory.machines.with_build(entry.runsc_build))
 
     def _guest_layer(self, entry: Entry) -> Path:
         """What the sandbox has mounted: an earlier daemon's, or a snapshot's, may be another build."""
@@ -261,6 +270,9 @@ class HostAssembly:
             yield
         finally:
             self._f.cgroups.thaw(sandbox_id)
+
+    async def forget_builds(self, used: Collection[str]) -> None:
+        await self._f.keeper.forget(used)
 
     async def owners(self) -> frozenset[SandboxId]:
         f = self._f

@@ -95,6 +95,8 @@ class Entry(msgspec.Struct, kw_only=True):
     image: Image
     guest_layer: str = ""
     """The lower directory with ``cove-init`` that it has mounted, once it is."""
+    runsc_build: str = ""
+    """What made its container, once it is; empty: an older cove did."""
     restore: MemoryRef | None = None
     """The memory that it goes on from; None: it boots."""
     build: bool = False

@@ -310,6 +310,7 @@ class Node:
                 await asyncio.to_thread(self._journal.directory(sandbox.sandbox_id).remove)
         self.warm.clear_away(await self._orphans())
         await self.warm.cleared()
+        await self._assembly.forget_builds({sandbox.entry.runsc_build for sandbox in self if sandbox.state is not State.STOPPED})
 
     async def _orphans(self) -> list[SandboxId]:
         """Sandboxes of which something exists though they have ended, or never began."""

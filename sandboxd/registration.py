@@ -38,6 +38,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     http_url: str
     version: str
     runsc_version: str
+    runsc_builds: Callable[[], Collection[str]]
+    """Those that it has now; :meth:`Registration.renew` when they are others."""
     debian_pythons: Collection[str]
     proxies: Collection[str]
 
@@ -71,7 +73,13 @@ class Registration:
         self._sequence = itertools.count(1)
         self._told_spares = -1
         """The version of the warm pool that the router knows."""
+        self._renewed = False
         self.registered = asyncio.Event()
+
+    def renew(self) -> None:
+        """What the node says of itself when it registers has changed: let it register again."""
+        self._renewed = True
+        self._wake.set()
 
     def note(self, sandbox: Sandbox) -> None:
         """A sandbox changed: report it soon."""
@@ -95,6 +103,7 @@ class Registration:
                     await asyncio.sleep(RETRY_S)
 
     async def _serve_one_registration(self, stub: node_pb2_grpc.NodeRegistryStub) -> None:
+        self._renewed = False
         join_token = self._join_token_file.read_text().strip()
         answer = await stub.Register(self._register_request(), metadata=_bearer(join_token), timeout=CALL_S)
         self._trusted(answer.router_public_key)
@@ -113,7 +122,7 @@ class Registration:
             except BaseException:
                 self._changed |= told
                 raise
-            if report.register_again:
+            if report.register_again or self._renewed:
                 return
             complete, self._told_spares = False, spares
             self.registered.set()
@@ -134,6 +143,7 @@ class Registration:
             capacity=_resources(self._node.capacity),
             version=identity.version,
             runsc_version=identity.runsc_version,
+            runsc_builds=sorted(identity.runsc_builds()),
             debian_pythons=identity.debian_pythons,
             proxies=identity.proxies,
         )

@@ -40,6 +40,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     cgroups_path: str
     netns: Path | None
     """Network namespace with ``eth0``; None = loopback only."""
+    build: str = ""
+    """Which build of the runtime makes it, where there are several; empty: the current one."""
     start_prefix: Sequence[str] = ()
     """argv prefix for the command that brings the network up."""
 

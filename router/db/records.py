@@ -206,6 +206,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Capacity
     version: str
     runsc_version: str
+    runsc_builds: tuple[str, ...] = ()
     debian_pythons: tuple[str, ...]
     proxies: tuple[str, ...]
     session_hash: bytes

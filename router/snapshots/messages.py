@@ -32,7 +32,9 @@ def checked(answer: snapshot_pb2.MemorySnapshotResponse) -> snapshot_pb2.MemoryS
     _check(answer.memory_bytes < 2**62, "memory_bytes")
     _check(bool(machine.runsc_version), "machine")
     _check(len(machine.cpu_features) <= MAX_FEATURES, "machine")
-    _check(_are_short((machine.architecture, machine.runsc_version, machine.platform, *machine.cpu_features)), "machine")
+    _check(
+        _are_short((machine.architecture, machine.runsc_version, machine.runsc_build, machine.platform, *machine.cpu_features)), "machine"
+    )
     _check(len(answer.processes) <= MAX_PROCESSES, "processes")
     _check(_are_short(text for process in answer.processes for text in (process.exec_id, process.program)), "processes")
     children, ports = answer.children.children, answer.ports.ports

@@ -60,6 +60,7 @@ class Restores:
 
     async def _plan(self, caller: Caller, request: snapshot_pb2.SandboxRestoreRequest, key: str, snapshot: SnapshotRecord) -> Plan:
         image = await self._catalogue.get(caller.workspace, snapshot.image_id)
+        machine = taken_of(snapshot).machine
         return Plan(
             workspace=caller.workspace,
             key=key,
@@ -72,7 +73,8 @@ class Restores:
             origin=Origin(
                 node_id=snapshot.node_id,
                 is_stored=bool(snapshot.digest) and image.is_stored,
-                runsc_version=taken_of(snapshot).machine.runsc_version,
+                runsc_version=machine.runsc_version,
+                runsc_build=machine.runsc_build,
             ),
             memory=to_memory_ref(snapshot),
         )

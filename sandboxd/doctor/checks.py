@@ -59,6 +59,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check("network", host.check_network),
     Check("nftables", host.check_nftables),
     Check("runsc version", gvisor.check_version, root=False),
+    Check("runsc builds", gvisor.check_builds, hard=False),
     Check("runsc sandbox", gvisor.check_sandbox),
     Check("guest", gvisor.check_guest, root=False),
     Check("disk", host.check_disk, root=False),

@@ -18,13 +18,17 @@ from cove.exception import ConflictError
 from sandboxd import kernel
 from sandboxd.cgroup.hierarchy import find_hierarchies
 from sandboxd.contained import run_contained
+from sandboxd.runsc.builds import digits_of, kept_in
+from sandboxd.runsc_keeper import UNNAMED, Need, find_needs
 from sandboxd.settings import NodeSettings
+from snapshots.backends.threads import in_thread
 
 OLDEST_RUNSC: Final = 20240729
 """Release date of the oldest runsc that is tested: before it, the systrap platform and uncompressed checkpoints are missing."""
 
 MEMORY_BYTES: Final = 256 * 2**20
 _INSTALL: Final = "Install gVisor's release from its own site, or Debian's package from backports; `make run` does."
+_MISSING: Final = "Install that gVisor as runsc_path and restart the node, which keeps a copy; then upgrade. Or delete the snapshots."
 _PROBE: Final = "cove-doctor-"
 """What probes are named after, followed by the doctor's pid."""
 _PT_INTERP: Final = 3
@@ -58,6 +62,25 @@ def parse_version(text: str) -> str:
     if int(match["date"]) < OLDEST_RUNSC:
         raise ConflictError(f"runsc is of {match['version']}; {OLDEST_RUNSC} is the oldest that works.", remedy=_INSTALL)
     return match["version"]
+
+
+async def check_builds(settings: NodeSettings) -> str:
+    """Which builds of runsc are needed by what, and whether they are there: an upgrade orphans nothing as long as they are."""
+    needs = await in_thread(find_needs, settings.node_dir / "sandboxes", settings.state_dir / "pool" / "memory")
+    installed = await in_thread(digits_of, settings.runsc_path)
+    kept = await in_thread(kept_in, settings.node_dir / "runsc")
+    missing = {build: need for build, need in needs.items() if build != UNNAMED and build not in kept}
+    if missing:
+        lost = "; ".join(f"{build}: {need}" for build, need in missing.items())
+        raise ConflictError(f"Builds of runsc are missing, and what needs them cannot go on: {lost}.", remedy=_MISSING)
+    return "; ".join(_told(build, needs.get(build), installed) for build in sorted({*kept, *needs})) or "none kept yet"
+
+
+def _told(build: str, need: Need | None, installed: str) -> str:
+    if build.endswith(f"-{installed}"):
+        return f"{build} (installed): {need or 'nothing'}"
+    orphaned = ", orphaned if the installed one took its place" if need and build != UNNAMED else ""
+    return f"{build}: {need or 'nothing'}{orphaned}"
 
 
 async def check_sandbox(settings: NodeSettings) -> str:

@@ -21,7 +21,7 @@ from cove.types import is_id
 from sandboxd.journal import MemoryRef
 from sandboxd.layers.blobs import BlobClient
 from sandboxd.layers.trees import Stored, StoredTrees
-from sandboxd.memory.machine import Machine
+from sandboxd.memory.machine import Machines
 from sandboxd.memory.manifest import Manifest, check_files, look_of, read_manifest
 from sandboxd.storage_pool import StoragePool
 from snapshots.backends.threads import in_thread
@@ -35,9 +35,9 @@ Look = tuple[tuple[str, int, int, int, int], ...]
 class MemoryCache:
     """Memory snapshots by id. Calls for one take turns."""
 
-    def __init__(self, pool: StoragePool, blobs: BlobClient, machine: Machine) -> None:
-        """``machine``: this one; snapshots of others are refused."""
-        self.machine = machine
+    def __init__(self, pool: StoragePool, blobs: BlobClient, machines: Machines) -> None:
+        """``machines``: this one; snapshots of others are refused."""
+        self.machines = machines
         self._blobs = blobs
         self._trees = StoredTrees(pool.memory, "sn", pool, blobs)
         self._verified: dict[str, Look] = {}
@@ -49,6 +49,14 @@ class MemoryCache:
     def list_(self) -> list[str]:
         """Ids of the snapshots that are here."""
         return self._trees.list_()
+
+    def builds(self) -> frozenset[str]:
+        """Builds of runsc that what is here goes on with. Blocking. What is damaged needs none."""
+        found = set()
+        for snapshot_id in self.list_():
+            with contextlib.suppress(DataLossError):
+                found.add(self.machines.build_of(read_manifest(self._trees.place(snapshot_id)).machine))
+        return frozenset(found)
 
     def taken(self, snapshot_id: str) -> Manifest | None:
         """The manifest of a snapshot that is here. Raises: DataLossError: damaged."""
@@ -81,7 +89,7 @@ class MemoryCache:
             if not place.is_dir():
                 await self._fetch(memory)
             await self._verify(snapshot_id, place)
-            self.machine.check_restores(read_manifest(place).machine)
+            self.machines.restoring(read_manifest(place).machine)
         return place
 
     async def store(self, snapshot_id: str) -> Stored:

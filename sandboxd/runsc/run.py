@@ -37,9 +37,18 @@ class RunscRuntime:
         """End what a daemon that died had started ahead; before anything else."""
         await in_thread(end_left_behind, self._options.root)
 
+    @property
+    def has_containers(self) -> bool:
+        """Whether there are any, half-made ones included."""
+        return any(True for _ in _state_files(self._options.root))
+
+    def knows(self, sandbox_id: SandboxId) -> bool:
+        """Whether there is state of this container."""
+        return any(name.startswith(f"{sandbox_id}_") for name in _state_files(self._options.root))
+
     async def create(self, container: Container, *, stdin: int, stdout: int) -> None:
         bundle, sandbox_id = container.directory, container.sandbox_id
-        if any(name.startswith(f"{sandbox_id}_") for name in _state_files(self._options.root)):
+        if self.knows(sandbox_id):
             # runsc itself would clean up after the refused creation: by destroying the container that has the id.
             raise RuntimeFailed(f"container {sandbox_id} exists")
         (bundle / "config.json").write_bytes(msgspec.json.encode(build_spec(container)))

@@ -57,11 +57,7 @@ class MemoryApi:
         self._gate.router(authorization(context))
         stored = await self._memory.store(request.snapshot_id)
         return snapshot_pb2.MemoryRef(
-            snapshot_id=request.snapshot_id,
-            digest=stored.digest,
-            diff_id=stored.diff_id,
-            size_bytes=stored.size_bytes,
-            machine=self._memory.machine.to_wire(),
+            snapshot_id=request.snapshot_id, digest=stored.digest, diff_id=stored.diff_id, size_bytes=stored.size_bytes
         )
 
     @unary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from cove.exception import NotFoundError, UnimplementedError
@@ -112,6 +112,9 @@ class SimAssembly:
 
     async def take_memory(self, entry: Entry, order: MemoryOrder, subject: Subject) -> Manifest:
         raise UnimplementedError("Simulated sandboxes have no memory that could be kept.", remedy="Use a node with runsc.")
+
+    async def forget_builds(self, used: Collection[str]) -> None:
+        """There is one."""
 
     async def owners(self) -> frozenset[SandboxId]:
         return await self.runtime.list_() | self._machine.paused.keys() | {SandboxId(path.name) for path in self._sandboxes.iterdir()}

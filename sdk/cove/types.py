@@ -127,12 +127,14 @@ class MachineKind:
         runsc_version: of gVisor.
         platform: gVisor's, such as ``systrap``.
         cpu_features: as /proc/cpuinfo lists them, sorted.
+        runsc_build: the very build of that version; empty: any.
     """
 
     architecture: str
     runsc_version: str
     platform: str
     cpu_features: tuple[str, ...]
+    runsc_build: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,7 @@ async def test_nodes(db: Database) -> None:
         capacity=Capacity(64_000, 2**45),
         version="1",
         runsc_version="2",
+        runsc_builds=("2-0123456789abcdef", "1-0123456789abcdef"),
         debian_pythons=("3.11", "3.12"),
         proxies=("exit", "other"),
         session_hash=b"\0s",

@@ -55,6 +55,7 @@ class FakeNode:
         self.waiting = 0
         self.pythons = ["3.11"]
         self.proxies: list[str] = []
+        self.runsc_builds: list[str] = []
         self.draining = False
         self.spares: dict[str, str] = {}
         """Shape by sandbox id; told with every report."""
@@ -114,6 +115,7 @@ class FakeNode:
             capacity=self.capacity,
             version="1",
             runsc_version=self.memory.machine.runsc_version,
+            runsc_builds=self.runsc_builds,
             debian_pythons=self.pythons,
             proxies=self.proxies,
         )

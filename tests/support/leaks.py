@@ -53,7 +53,7 @@ def holdings(live: LiveCove) -> Holdings:
         netns=frozenset(mount.path.name for mount in kernel.mounts_below(run / "netns")) | _names(run / "netns"),
         links=frozenset(link.name for link in _NET.iterdir() if link.name.startswith(interface_prefix(_name(live))) and not is_spare(link)),
         cgroups=frozenset(child.name for group in _groups(live) for child in group.iterdir() if child.is_dir()),
-        runsc_states=frozenset(_sandbox_in(path.name) for path in _entries(run / "runsc")),
+        runsc_states=frozenset(_sandbox_in(path.name) for root in _entries(run / "runsc") for path in _entries(root)),
         fifos=frozenset(path.parent.name for path in (run / "sandboxes").glob("*/*") if path.is_fifo()),
         uppers=_names(state / "pool" / "sandboxes"),
         paused=_names(state / "paused"),

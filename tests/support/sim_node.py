@@ -116,6 +116,7 @@ class SimDaemon:
             http_url=f"http://127.0.0.1:{self.http_port}",
             version="1",
             runsc_version="sim",
+            runsc_builds=list,
             debian_pythons=["3.11"],
             proxies=[],
         )

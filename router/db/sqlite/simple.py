@@ -120,7 +120,7 @@ def _node_values(node: NodeRecord) -> tuple[object, ...]:
     return (
         *(node.node_id, node.grpc_address, node.http_url, node.capacity.cpu_millis, node.capacity.memory_bytes),
         *(node.version, node.runsc_version, pythons, node.session_hash, node.registered_at, node.last_seen_at),
-        *(node.reserved.cpu_millis, node.reserved.memory_bytes, node.draining, proxies),
+        *(node.reserved.cpu_millis, node.reserved.memory_bytes, node.draining, proxies, ",".join(node.runsc_builds)),
     )
 
 
@@ -135,6 +135,7 @@ def _node(row: tuple[Any, ...]) -> NodeRecord:
         runsc_version=runsc_version,
         debian_pythons=tuple(filter(None, pythons.split(","))),
         proxies=tuple(filter(None, rest[3].split(","))),
+        runsc_builds=tuple(filter(None, rest[4].split(","))),
         session_hash=session_hash,
         registered_at=registered_at,
         last_seen_at=last_seen_at,

@@ -139,10 +139,15 @@ def snapshot_info(info: snapshot_pb2.SnapshotInfo) -> SnapshotInfo:
         stored=info.stored,
         stopped_s=info.stopped_s,
         processes=tuple(SnapshotProcess(one.exec_id, one.pid, one.pty, one.program) for one in info.processes),
-        machine=MachineKind(info.machine.architecture, info.machine.runsc_version, info.machine.platform, tuple(info.machine.cpu_features)),
+        machine=_machine(info.machine),
         children=_children(info),
         ports=_ports(info),
     )
+
+
+def _machine(machine: snapshot_pb2.MachineKind) -> MachineKind:
+    features = tuple(machine.cpu_features)
+    return MachineKind(machine.architecture, machine.runsc_version, machine.platform, features, machine.runsc_build)
 
 
 def _children(info: snapshot_pb2.SnapshotInfo) -> tuple[SnapshotChild, ...] | None:

@@ -95,6 +95,7 @@ def facts(info: snapshot_pb2.SnapshotInfo) -> dict[str, Any]:
         "machine": {
             "architecture": machine.architecture,
             "runsc_version": machine.runsc_version,
+            "runsc_build": machine.runsc_build or None,
             "platform": machine.platform,
             "cpu_features": list(machine.cpu_features),
         },

@@ -110,7 +110,7 @@ class NodeDiffRequest(_message.Message):
     def __init__(self, old: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., new: _Optional[_Union[_image_pb2.ImageManifest, _Mapping]] = ..., sandbox_id: _Optional[str] = ...) -> None: ...
 
 class RegisterRequest(_message.Message):
-    __slots__ = ("node_id", "grpc_address", "http_url", "capacity", "version", "runsc_version", "debian_pythons", "proxies")
+    __slots__ = ("node_id", "grpc_address", "http_url", "capacity", "version", "runsc_version", "debian_pythons", "proxies", "runsc_builds")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     GRPC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     HTTP_URL_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class RegisterRequest(_message.Message):
     RUNSC_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEBIAN_PYTHONS_FIELD_NUMBER: _ClassVar[int]
     PROXIES_FIELD_NUMBER: _ClassVar[int]
+    RUNSC_BUILDS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     grpc_address: str
     http_url: str
@@ -127,7 +128,8 @@ class RegisterRequest(_message.Message):
     runsc_version: str
     debian_pythons: _containers.RepeatedScalarFieldContainer[str]
     proxies: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node_id: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_url: _Optional[str] = ..., capacity: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., version: _Optional[str] = ..., runsc_version: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ..., proxies: _Optional[_Iterable[str]] = ...) -> None: ...
+    runsc_builds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node_id: _Optional[str] = ..., grpc_address: _Optional[str] = ..., http_url: _Optional[str] = ..., capacity: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., version: _Optional[str] = ..., runsc_version: _Optional[str] = ..., debian_pythons: _Optional[_Iterable[str]] = ..., proxies: _Optional[_Iterable[str]] = ..., runsc_builds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RegisterResponse(_message.Message):
     __slots__ = ("session_token", "router_public_key", "report_interval_s", "http_url")

@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MachineKind(_message.Message):
-    __slots__ = ("architecture", "runsc_version", "platform", "cpu_features")
+    __slots__ = ("architecture", "runsc_version", "platform", "cpu_features", "runsc_build")
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     RUNSC_VERSION_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     CPU_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    RUNSC_BUILD_FIELD_NUMBER: _ClassVar[int]
     architecture: str
     runsc_version: str
     platform: str
     cpu_features: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, architecture: _Optional[str] = ..., runsc_version: _Optional[str] = ..., platform: _Optional[str] = ..., cpu_features: _Optional[_Iterable[str]] = ...) -> None: ...
+    runsc_build: str
+    def __init__(self, architecture: _Optional[str] = ..., runsc_version: _Optional[str] = ..., platform: _Optional[str] = ..., cpu_features: _Optional[_Iterable[str]] = ..., runsc_build: _Optional[str] = ...) -> None: ...
 
 class MemoryRef(_message.Message):
     __slots__ = ("snapshot_id", "digest", "diff_id", "size_bytes", "machine")

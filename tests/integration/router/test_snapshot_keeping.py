@@ -230,6 +230,22 @@ async def test_another_gvisor_is_no_place_to_go_on(cluster: Cluster) -> None:
     assert "release-1" in caught.value.cause and not other.sandboxes
 
 
+async def test_a_node_that_kept_an_older_gvisor_is_a_place_to_go_on(cluster: Cluster) -> None:
+    client, home = cluster.client, await cluster.node("home")
+    old = home.memory.machine.runsc_build = f"release-1-{'a' * 16}"
+    snapshot = (await take(client, await sandbox_of(client))).snapshot_id
+    await stored(client, snapshot)
+    other = await cluster.node("other")
+    home.draining = True
+    await home.report()
+    with pytest.raises(ResourceExhaustedError, match=old):
+        await restore(client, snapshot)
+    other.runsc_builds = [f"release-2-{'b' * 16}", old]
+    await other.register()
+    await other.report()
+    assert await restore(client, snapshot) in other.sandboxes
+
+
 @pytest.mark.parametrize(("page_bytes", "pages"), [(2**20, 3), (1, 5)])
 async def test_listing_pages_and_refuses_foreign_cursors(
     patient: Cluster, node: FakeNode, monkeypatch: pytest.MonkeyPatch, page_bytes: int, pages: int

@@ -152,6 +152,7 @@ def registration(node_id: str) -> Registration:
         capacity=Capacity(10**9, 2**60),
         version="",
         runsc_version="",
+        runsc_builds=(),
         debian_pythons=("3.11",),
         proxies=(),
     )

@@ -138,6 +138,29 @@ def test_stored_memory_is_restored_by_the_gvisor_that_took_it(home: list[NodeVie
     assert sorted(node.node_id for node in candidates(nodes, restore())) == ["free", "other"]
 
 
+OLD, NEW = f"r-1-{'a' * 16}", f"r-2-{'b' * 16}"
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [(OLD, ["both", "old"]), (NEW, ["both", "new"]), ("", ["both", "old", "untold"]), (f"r-1-{'c' * 16}", [])],
+)
+def test_a_node_restores_with_every_build_that_it_has(build: str, expected: list[str]) -> None:
+    builds = {"both": (OLD, NEW), "old": (OLD,), "new": (NEW,), "untold": ()}
+    nodes = [
+        msgspec.structs.replace(view(name, runsc="r-1" if name == "untold" else "r-2"), runsc_builds=frozenset(has))
+        for name, has in builds.items()
+    ]
+    asked = restore()
+    assert asked.origin is not None
+    asked = msgspec.structs.replace(asked, origin=msgspec.structs.replace(asked.origin, runsc_build=build))
+    if expected:
+        assert sorted(node.node_id for node in candidates(nodes, asked)) == expected
+    else:
+        with pytest.raises(ResourceExhaustedError, match=build):
+            candidates(nodes, asked)
+
+
 @pytest.mark.parametrize(
     ("nodes", "asked", "error", "said", "retryable"),
     [

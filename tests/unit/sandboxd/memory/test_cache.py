@@ -15,14 +15,19 @@ from cove.types import new_id
 from sandboxd.journal import MemoryRef
 from sandboxd.layers.trees import Stored
 from sandboxd.memory import MemoryCache
-from sandboxd.memory.machine import Machine
+from sandboxd.memory.machine import Machine, Machines
 from sandboxd.memory.manifest import Manifest, hash_files, write_manifest
 from sandboxd.storage_pool import StoragePool
 from tests.support.memory_blobs import MemoryBlobs
 
 pytestmark = pytest.mark.needs_root
 
-MACHINE = Machine(architecture="x86_64", runsc_version="1", platform="systrap", cpu_features=("sse",))
+BUILD = f"1-{'a' * 16}"
+MACHINE = Machine(architecture="x86_64", runsc_version="1", runsc_build=BUILD, platform="systrap", cpu_features=("sse",))
+
+
+def on(machine: Machine, *builds: str) -> Machines:
+    return Machines(machine, lambda: builds)
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def blobs() -> MemoryBlobs:
 
 @pytest.fixture
 def memory(pool: StoragePool, blobs: MemoryBlobs) -> MemoryCache:
-    return MemoryCache(pool, blobs, MACHINE)
+    return MemoryCache(pool, blobs, on(MACHINE))
 
 
 async def take(memory: MemoryCache) -> str:
@@ -130,7 +135,7 @@ async def test_a_store_that_breaks_off_leaves_nothing(memory: MemoryCache, blobs
 
 async def test_another_machine_is_refused(pool: StoragePool, blobs: MemoryBlobs, memory: MemoryCache) -> None:
     snapshot_id = await take(memory)
-    other = MemoryCache(pool, blobs, msgspec.structs.replace(MACHINE, runsc_version="2"))
+    other = MemoryCache(pool, blobs, on(msgspec.structs.replace(MACHINE, runsc_version="2", runsc_build=f"2-{'b' * 16}")))
     with pytest.raises(VersionError, match="runsc"):
         await other.ensure(ref(snapshot_id))
 

@@ -13,7 +13,7 @@ from cove.exception import DataLossError, VersionError
 from cove.wire import common_pb2
 from sandboxd.memory import manifest as manifests
 from sandboxd.memory.layout import MANIFEST
-from sandboxd.memory.machine import Machine, _cpu_features
+from sandboxd.memory.machine import Machine, Machines, _cpu_features
 from sandboxd.memory.manifest import Manifest, SeenProcess, check_files, hash_files, look_of, program_of, read_manifest, write_manifest
 from sandboxd.memory.seen import SeenChild, SeenPort
 
@@ -146,6 +146,31 @@ def test_another_machine_is_refused_with_the_reason(change: dict[str, object], t
     with pytest.raises(VersionError, match=told) as caught:
         MACHINE.check_restores(msgspec.structs.replace(MACHINE, **change))
     assert caught.value.remedy
+
+
+OLD, NEW = f"1-{'a' * 16}", f"2-{'b' * 16}"
+
+
+def test_memory_goes_on_with_the_build_that_it_was_taken_with() -> None:
+    new = msgspec.structs.replace(MACHINE, runsc_version="2", runsc_build=NEW)
+    both, one = Machines(new, lambda: (OLD, NEW)), Machines(new, lambda: (NEW,))
+    by_old, by_version = msgspec.structs.replace(MACHINE, runsc_build=OLD), MACHINE
+    for snapshot in (by_old, by_version):
+        machine = both.restoring(snapshot)
+        assert (machine.runsc_version, machine.runsc_build) == ("1", OLD)
+        with pytest.raises(VersionError, match="runsc build"):
+            one.restoring(snapshot)
+        with pytest.raises(VersionError, match="kvm"):
+            both.restoring(msgspec.structs.replace(snapshot, platform="kvm"))
+    assert both.restoring(new) == one.restoring(new) == new
+    assert both.with_build("") == new
+
+
+def test_another_build_of_the_same_version_is_another() -> None:
+    here = Machines(msgspec.structs.replace(MACHINE, runsc_build=OLD), lambda: (OLD,))
+    with pytest.raises(VersionError, match="b" * 16):
+        here.restoring(msgspec.structs.replace(MACHINE, runsc_build=f"1-{'b' * 16}"))
+    assert here.restoring(MACHINE).runsc_build == OLD
 
 
 def test_a_machine_that_can_more_restores() -> None:

@@ -42,7 +42,7 @@ def test_json_has_stable_keys(run: Cli, world: World) -> None:
         "processes": [{"exec_id": "main", "pid": 2, "pty": False, "program": "python3"}],
         "children": None,
         "ports": None,
-        "machine": {"architecture": "x86_64", "runsc_version": "r-1", "platform": "systrap", "cpu_features": ["sse2"]},
+        "machine": {"architecture": "x86_64", "runsc_version": "r-1", "runsc_build": None, "platform": "systrap", "cpu_features": ["sse2"]},
     }
     assert run("snapshot", "list", "--json").json == [expected]
     assert run("snapshot", "show", info.snapshot_id, "--json").json == expected
