@@ -14,7 +14,7 @@ import pytest
 from cove.wire import snapshot_pb2
 from sandboxd.runsc.builds import digits_of
 from sandboxd.settings import NodeSettings
-from tests.support.leaks import assert_nothing, sentry_pid
+from tests.support.leaks import assert_holds, assert_nothing, sentry_pid
 from tests.support.live_cove import LiveCove
 from tests.support.raw_client import RawClient, RawSandbox
 
@@ -36,6 +36,13 @@ def live(tmp_path_factory: pytest.TempPathFactory, installed: Path) -> Iterator[
     with instance.running():
         yield instance
     assert_nothing(instance)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(live: LiveCove) -> Iterator[None]:
+    """The general check cannot serve: daemons come and go here."""
+    yield
+    assert_holds(live)
 
 
 def upgrade(live: LiveCove, installed: Path) -> str:
