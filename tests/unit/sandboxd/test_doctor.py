@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import shutil
 import socket
 import struct
 import time
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from cove.exception import ConflictError, InternalFailure
 from sandboxd.doctor import Finding, Status, checks, examine, gvisor, hard_failures, host, ports, report
+from sandboxd.runsc.builds import Builds
 from sandboxd.settings import NodeSettings, load
 
 
@@ -108,6 +110,27 @@ async def test_what_runsc_says_is_in_the_cause(settings: NodeSettings, tmp_path:
     with pytest.raises(ConflictError, match="no such platform") as caught:
         await gvisor.check_sandbox(broken)
     assert caught.value.remedy
+
+
+async def test_who_needs_which_runsc_is_told_and_what_an_upgrade_would_orphan(settings: NodeSettings, tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(settings, state_dir=tmp_path / "state")
+    settings = _with_runsc(settings, tmp_path, "#!/bin/sh\necho runsc version r1\n")
+    assert await gvisor.check_builds(settings) == "none kept yet"
+    builds = Builds(settings.node_dir / "runsc")
+    await builds.take_in(settings.runsc_path)
+    old = builds.current
+    for name, build in (("sb-1", old), ("sb-2", ""), ("sb-3", "r0-" + "0" * 16)):
+        entry = settings.node_dir / "sandboxes" / name / "sandbox.json"
+        entry.parent.mkdir(parents=True)
+        entry.write_bytes(msgspec.json.encode({"state": "running", "runsc_build": build}))
+    with pytest.raises(ConflictError, match="r0-0000000000000000: 1 sandboxes") as caught:
+        await gvisor.check_builds(settings)
+    assert caught.value.remedy
+    shutil.rmtree(settings.node_dir / "sandboxes" / "sb-3")
+    assert f"{old} (installed): 1 sandboxes, 0 snapshots" in await gvisor.check_builds(settings)
+    settings = _with_runsc(settings, tmp_path, "#!/bin/sh\necho runsc version r2\n")
+    told = await gvisor.check_builds(settings)
+    assert f"{old}: 1 sandboxes, 0 snapshots, orphaned if" in told and "unnamed: 1 sandboxes" in told
 
 
 async def test_a_missing_runsc_names_its_path(settings: NodeSettings) -> None:
