@@ -66,7 +66,8 @@ def parse_version(text: str) -> str:
 
 async def check_builds(settings: NodeSettings) -> str:
     """Which builds of runsc are needed by what, and whether they are there: an upgrade orphans nothing as long as they are."""
-    needs = await in_thread(find_needs, settings.node_dir / "sandboxes", settings.state_dir / "pool" / "memory")
+    memory = [settings.state_dir / "memory", settings.state_dir / "pool" / "memory"]
+    needs = await in_thread(find_needs, settings.node_dir / "sandboxes", *memory)
     installed = await in_thread(digits_of, settings.runsc_path)
     kept = await in_thread(kept_in, settings.node_dir / "runsc")
     missing = {build: need for build, need in needs.items() if build != UNNAMED and build not in kept}

@@ -100,10 +100,9 @@ async def test_every_command_goes_to_the_build_that_made_the_container(host: Hos
             assert await runtimes.status(sandbox_id) is ContainerStatus.RUNNING
             await runtimes.start(container)
             await runtimes.pause(sandbox_id)
-            await runtimes.checkpoint(sandbox_id, container.directory / new_id("x"))
             await runtimes.resume(sandbox_id)
             await runtimes.restore(container, container.directory)
-            assert host.ran() == [f"{version} {verb}" for verb in ("state", "start", "pause", "checkpoint", "resume", "restore")]
+            assert host.ran() == [f"{version} {verb}" for verb in ("state", "start", "pause", "resume", "restore")]
         assert {first.sandbox_id, second.sandbox_id} <= await runtimes.list_()
         assert {"r1 list", "r2 list"} == set(host.ran())
         assert {build.split("-")[0] for build in runtimes.in_use} == {"r1", "r2"}
