@@ -86,4 +86,6 @@ class _State(Collector):
         starts.add_metric(["warm"], warm)
         starts.add_metric(["cold"], cold)
         yield from (families, reserved, capacity, spares, starts)
+        freeing = sum(node.freeing for node in self._nodes.reachable())
+        yield GaugeMetricFamily("cove_router_freeing", "Ended sandboxes that reachable nodes are still removing.", value=freeing)
         yield GaugeMetricFamily("cove_router_pending_writes", "Database writes that wait.", value=self._db.pending_writes())

@@ -37,6 +37,8 @@ class Node:
         self._debian_pythons = frozenset(record.debian_pythons)
         self._proxies = frozenset(record.proxies)
         self.spares = NodeSpares()
+        self.freeing = 0
+        """Sandboxes that ended there and are still being removed, as it last said."""
         self._runsc_builds = frozenset(record.runsc_builds)
         self._expected: dict[SandboxId, Capacity] = {}
         self._expected_total = Capacity()

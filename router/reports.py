@@ -49,6 +49,7 @@ class Reports:
             node.last_sequence = request.sequence  # after the merge: a report that failed half-way can be sent again
             if spares is not None:
                 node.spares.tell(*spares)
+            node.freeing = request.freeing
             for sandbox_id in node.expected():
                 if not self._creation.in_progress(sandbox_id):
                     node.expect_no_more(sandbox_id)

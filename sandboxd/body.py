@@ -18,6 +18,7 @@ from sandboxd.channel.client import Guest
 from sandboxd.channel.messages import Op, ProcessFlag, ProcessRequest
 from sandboxd.contact import Contact
 from sandboxd.environment import process_environment, sandbox_environment
+from sandboxd.freeing import Freeing
 from sandboxd.journal import Entry, SandboxDirectory, boot_id
 from sandboxd.lifecycle import ContainerDied, Event
 from sandboxd.memory import passing_on
@@ -48,6 +49,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     warm: WarmPool
     """Makes containers that boot, or has them."""
     runtime: Runtime
+    freeing: Freeing
     oom_kills: Callable[[SandboxId], int]
     spool_sizes: SpoolSizes
 
@@ -178,6 +180,7 @@ class Body:
         """
         made = await self._host.assembly.make(self._entry)
         self._entry.guest_layer, self._entry.boot_id = str(made.guest_layer or ""), boot_id()
+        self._entry.runsc_build = made.container.build
         self.contact.hold(made.fifos)
 
     async def greet_again(self) -> None:
@@ -224,7 +227,8 @@ class Body:
         """Repeat what removes things until nothing is left to be removed."""
         for pause_s in itertools.chain(FREE_RETRY_S, itertools.repeat(FREE_RETRY_S[-1])):
             try:
-                await removal(self._entry.sandbox_id)
+                async with self._host.freeing.turn():
+                    await removal(self._entry.sandbox_id)
             except ExceptionGroup as group:
                 errors = [str(error) for error in group.exceptions]
                 log.warning("sandbox not freed yet", sandbox=self._entry.sandbox_id, errors=errors)

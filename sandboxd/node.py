@@ -18,6 +18,7 @@ from policies.egress import EgressPolicy
 from sandboxd.assembly import Assembly, MemoryOrder
 from sandboxd.body import Host
 from sandboxd.channel.messages import Op
+from sandboxd.freeing import Freeing
 from sandboxd.journal import Entry, Image, Journal, MemoryRef, Resources, SandboxDirectory, boot_id, new_guest_marker
 from sandboxd.lifecycle import ENDED, State
 from sandboxd.memory.manifest import Manifest
@@ -93,7 +94,8 @@ class Node:
         self.warm = warm
         self._journal = journal
         self._assembly = assembly
-        host = Host(assembly=assembly, warm=warm, runtime=runtime, oom_kills=oom_kills, spool_sizes=spool_sizes)
+        self.freeing = Freeing()
+        host = Host(assembly=assembly, warm=warm, runtime=runtime, freeing=self.freeing, oom_kills=oom_kills, spool_sizes=spool_sizes)
         self._outside = Outside(host=host, admit=self._admit_again, changed=changed)
         self._record_retention_s = record_retention_s
         self._free_disk_bytes = free_disk_bytes

@@ -156,6 +156,7 @@ class Registration:
             sandboxes=[sandbox_status(sandbox) for sandbox in self._node if sandbox.sandbox_id in told],
             reserved=_resources(self._node.reserved()),
             draining=self._node.draining,
+            freeing=self._node.freeing.pending,
             spares=_spare_list(self._node.warm) if with_spares else None,
         )
 

@@ -56,6 +56,7 @@ class FakeNode:
         self.pythons = ["3.11"]
         self.proxies: list[str] = []
         self.runsc_builds: list[str] = []
+        self.freeing = 0
         self.draining = False
         self.spares: dict[str, str] = {}
         """Shape by sandbox id; told with every report."""
@@ -134,6 +135,7 @@ class FakeNode:
             sandboxes=[self.sandboxes[item] for item in ids],
             reserved=self._reserved(),
             draining=self.draining,
+            freeing=self.freeing,
             spares=node_pb2.SpareList(spares=[node_pb2.Spare(sandbox_id=one, shape=shape) for one, shape in self.spares.items()]),
         )
         answer: node_pb2.ReportResponse = await self.call_registry("Report", request, self.session)

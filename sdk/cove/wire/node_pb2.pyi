@@ -144,7 +144,7 @@ class RegisterResponse(_message.Message):
     def __init__(self, session_token: _Optional[str] = ..., router_public_key: _Optional[bytes] = ..., report_interval_s: _Optional[float] = ..., http_url: _Optional[str] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("node_id", "sequence", "complete", "sandboxes", "reserved", "draining", "spares")
+    __slots__ = ("node_id", "sequence", "complete", "sandboxes", "reserved", "draining", "spares", "freeing")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class ReportRequest(_message.Message):
     RESERVED_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SPARES_FIELD_NUMBER: _ClassVar[int]
+    FREEING_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     sequence: int
     complete: bool
@@ -159,7 +160,8 @@ class ReportRequest(_message.Message):
     reserved: _common_pb2.Resources
     draining: bool
     spares: SpareList
-    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., complete: bool = ..., sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., draining: bool = ..., spares: _Optional[_Union[SpareList, _Mapping]] = ...) -> None: ...
+    freeing: int
+    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., complete: bool = ..., sandboxes: _Optional[_Iterable[_Union[_common_pb2.SandboxStatus, _Mapping]]] = ..., reserved: _Optional[_Union[_common_pb2.Resources, _Mapping]] = ..., draining: bool = ..., spares: _Optional[_Union[SpareList, _Mapping]] = ..., freeing: _Optional[int] = ...) -> None: ...
 
 class SpareList(_message.Message):
     __slots__ = ("spares", "warm", "cold")

@@ -246,6 +246,44 @@ async def test_a_node_that_kept_an_older_gvisor_is_a_place_to_go_on(cluster: Clu
     assert await restore(client, snapshot) in other.sandboxes
 
 
+async def test_a_hundred_deleted_at_once_are_removed_one_by_one_and_counted(patient: Cluster, node: FakeNode) -> None:
+    client, source = patient.client, await sandbox_of(patient.client)
+    made = [(await take(client, source)).snapshot_id for _ in range(100)]
+    remove, at_once, most = node.memory.remove, 0, 0
+
+    async def removing(request: snapshot_pb2.MemoryRemoveRequest) -> snapshot_pb2.MemoryRemoveResponse:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        try:
+            return await remove(request)
+        finally:
+            at_once -= 1
+
+    node.memory.remove = removing  # type: ignore[method-assign]
+    async with asyncio.TaskGroup() as group:
+        for snapshot_id in made:
+            group.create_task(delete(client, snapshot_id))
+    assert await listed(client) == []
+    async with asyncio.timeout(15):
+        while sorted(node.memory.removed) != sorted(made):
+            await sweep(patient)
+    text = patient.router.parts.metrics.text().decode()
+    assert most <= 2  # the router's own sweeper and the test's
+    for event in ("deleted", "removed"):
+        assert f'cove_router_snapshots_total{{event="{event}"}} 100.0' in text
+
+
+async def test_what_nodes_are_still_removing_is_counted(patient: Cluster, node: FakeNode) -> None:
+    node.freeing = 93
+    await node.report()
+    assert "cove_router_freeing 93.0" in patient.router.parts.metrics.text().decode()
+    node.freeing = 0
+    await node.report()
+    assert "cove_router_freeing 0.0" in patient.router.parts.metrics.text().decode()
+
+
 @pytest.mark.parametrize(("page_bytes", "pages"), [(2**20, 3), (1, 5)])
 async def test_listing_pages_and_refuses_foreign_cursors(
     patient: Cluster, node: FakeNode, monkeypatch: pytest.MonkeyPatch, page_bytes: int, pages: int
