@@ -21,6 +21,7 @@ import structlog
 
 from cove.exception import InternalFailure
 from sandboxd import programs
+from sandboxd.kernel import sync_directory
 from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
@@ -106,10 +107,11 @@ class Builds:
         return build_id
 
     def _publish(self, work: Path, build_id: str) -> None:
-        for path in (work / PROGRAM, work):
-            _sync(path)
+        with (work / PROGRAM).open("rb") as file:
+            os.fsync(file.fileno())
+        sync_directory(work)
         work.rename(self._directory / build_id)
-        _sync(self._directory)
+        sync_directory(self._directory)
 
     def _remove(self, path: Path) -> None:
         """From its name first, so that what is left of it after a crash is nobody's build."""
@@ -166,11 +168,3 @@ def _copy_program(installed: Path, work: Path) -> None:
     work.mkdir(mode=0o755)
     shutil.copyfile(installed, work / PROGRAM)
     (work / PROGRAM).chmod(0o755)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -115,7 +115,7 @@ async def test_a_damaged_one_is_never_run(directory: Path, installed: Path, dama
     assert again.path(again.current).read_bytes() == installed.read_bytes()
 
 
-@pytest.mark.parametrize("step", ["_copy_program", "version_of", "_publish", "_sync"])
+@pytest.mark.parametrize("step", ["_copy_program", "version_of", "_publish", "sync_directory"])
 async def test_a_daemon_that_dies_leaves_no_half_build(
     directory: Path, installed: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
