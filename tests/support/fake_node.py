@@ -80,6 +80,8 @@ class FakeNode:
             "Terminate": (self._terminate, node_pb2.NodeTerminateRequest),
             "Status": (self._status, node_pb2.NodeStatusRequest),
             "List": (self._list, node_pb2.NodeListSandboxesRequest),
+            "Pause": (self._pause, snapshot_pb2.SandboxPauseRequest),
+            "Resume": (self._resume, snapshot_pb2.SandboxResumeRequest),
             "LayerSnapshot": (self.layers.snapshot, node_pb2.LayerSnapshotRequest),
             "LayerStore": (self.layers.store, node_pb2.LayerStoreRequest),
             "LayerList": (self.layers.list_, node_pb2.LayerListRequest),
@@ -245,6 +247,18 @@ class FakeNode:
         if status.state != common_pb2.SANDBOX_STATE_STOPPED:
             self.stop_quietly(request.sandbox_id, "END_REASON_TERMINATED", 137)
         return node_pb2.NodeTerminateResponse()
+
+    async def _pause(self, request: snapshot_pb2.SandboxPauseRequest) -> common_pb2.SandboxStatus:
+        self.memory.refuse_or_not()
+        status = self._find(request.sandbox_id)
+        status.paused_at, status.expires_at = time.time(), 0
+        return status
+
+    async def _resume(self, request: snapshot_pb2.SandboxResumeRequest) -> common_pb2.SandboxStatus:
+        self.memory.refuse_or_not()
+        status = self._find(request.sandbox_id)
+        status.paused_at, status.expires_at = 0, time.time() + self.specs[request.sandbox_id].timeout_s
+        return status
 
     async def _status(self, request: node_pb2.NodeStatusRequest) -> common_pb2.SandboxStatus:
         return self._find(request.sandbox_id)

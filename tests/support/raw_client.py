@@ -226,6 +226,14 @@ class RawSandbox:
         info: snapshot_pb2.SnapshotInfo = self._client.control.SandboxSnapshot(request)
         return info
 
+    def pause(self) -> None:
+        """Write its memory out."""
+        self._client.control.SandboxPause(snapshot_pb2.SandboxPauseRequest(sandbox_id=self.sandbox_id))
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._client.control.SandboxResume(snapshot_pb2.SandboxResumeRequest(sandbox_id=self.sandbox_id))
+
     def diff(self) -> dict[bytes, str]:
         """Kinds of changes since its creation, by path."""
         return _changes(self._client.control.stream("SandboxDiff", image_pb2.SandboxDiffRequest(sandbox_id=self.sandbox_id)))

@@ -1,16 +1,20 @@
-"""``cove sandbox snapshot`` and ``cove sandbox fork``."""
+"""``cove sandbox snapshot``, ``fork``, ``pause`` and ``resume``."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cove.cli._run import run
+from cove.cli._run import end, run
 from cove.cli._show import print_json, progress
 
+if TYPE_CHECKING:
+    from cove.exception import Error
+
 Reference = Annotated[str, typer.Argument(metavar="SANDBOX", help="Its id, APP/NAME, or the name of a running one.")]
+References = Annotated[list[str], typer.Argument(metavar="SANDBOX...", help="Ids, APP/NAMEs, or names of running ones.")]
 Json = Annotated[bool, typer.Option("--json/--no-json", help="Print JSON.")]
 
 
@@ -45,6 +49,20 @@ def fork(
         typer.echo("\n".join(sandbox_ids))
 
 
+def pause(sandboxes: References) -> None:
+    """Write the memory of sandboxes to disk and free it. They go on when something needs them, or by `cove sandbox resume`."""
+    with progress("Pausing"):
+        failures = run(_pause(sandboxes))
+    end(failures)
+
+
+def resume(sandboxes: References) -> None:
+    """Let paused sandboxes go on."""
+    with progress("Resuming"):
+        failures = run(_resume(sandboxes))
+    end(failures)
+
+
 def _take(sandbox: str, ttl_s: float | None, timeout_s: float) -> Coroutine[Any, Any, str]:
     from cove.cli import _snapshots
 
@@ -55,3 +73,15 @@ def _fork(sandbox: str, count: int) -> Coroutine[Any, Any, list[str]]:
     from cove.cli import _snapshots
 
     return _snapshots.fork(sandbox, count)
+
+
+def _pause(sandboxes: list[str]) -> Coroutine[Any, Any, list[Error]]:
+    from cove.cli import _sandboxes
+
+    return _sandboxes.pause(sandboxes)
+
+
+def _resume(sandboxes: list[str]) -> Coroutine[Any, Any, list[Error]]:
+    from cove.cli import _sandboxes
+
+    return _sandboxes.resume(sandboxes)

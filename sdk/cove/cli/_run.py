@@ -6,10 +6,13 @@ Modules are imported inside functions: this one is loaded for ``cove --help`` to
 from __future__ import annotations
 
 import signal
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from cove.exception import Error
 
 T = TypeVar("T")
 
@@ -28,6 +31,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(_and_close(work))
     except BaseExceptionGroup as group:
         raise _first(group) from None
+
+
+def end(failures: Sequence[Error]) -> Never:
+    """End a command that did something to many things: tell what went wrong, and exit with 1 if anything did."""
+    for failure in failures:
+        typer.echo(f"Error: {failure}", err=True)
+    raise typer.Exit(1 if failures else 0)
 
 
 async def _and_close(work: Coroutine[Any, Any, T]) -> T:

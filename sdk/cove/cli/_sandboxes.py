@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cove import _endings
@@ -97,17 +97,32 @@ async def processes(sandbox: _Sandbox, *, include_ended: bool) -> list[data_pb2.
 
 async def terminate(references: Sequence[str], *, wait: bool) -> list[Error]:
     """End sandboxes, all at once. Returns the errors: one that cannot be ended does not keep the others alive."""
+    return await _with_each(references, lambda sandbox: _terminate(sandbox, wait=wait))
+
+
+async def pause(references: Sequence[str]) -> list[Error]:
+    """Pause them; what went wrong."""
+    return await _with_each(references, lambda sandbox: sandbox.pause())
+
+
+async def resume(references: Sequence[str]) -> list[Error]:
+    """Wake them; what went wrong."""
+    return await _with_each(references, lambda sandbox: sandbox.resume())
+
+
+async def _with_each(references: Sequence[str], act: Callable[[_Sandbox], Awaitable[None]]) -> list[Error]:
+    """At once; one that fails does not keep the others."""
     failures: list[Error] = []
 
-    async def end(reference: str) -> None:
+    async def act_on(reference: str) -> None:
         try:
-            await _terminate(await find(reference), wait=wait)
+            await act(await find(reference))
         except Error as error:
             failures.append(error)
 
     async with asyncio.TaskGroup() as group:
         for reference in references:
-            group.create_task(end(reference))
+            group.create_task(act_on(reference))
     return failures
 
 
@@ -148,8 +163,8 @@ def facts(info: control_pb2.SandboxInfo) -> dict[str, Any]:
 
 
 def state(info: control_pb2.SandboxInfo) -> str:
-    """``running`` and so on."""
-    return _word(common_pb2.SandboxState.Name(info.status.state), "SANDBOX_STATE_")
+    """``running``, ``paused`` and so on."""
+    return "paused" if info.status.paused_at else _word(common_pb2.SandboxState.Name(info.status.state), "SANDBOX_STATE_")
 
 
 def process_facts(status: data_pb2.ProcessStatus) -> dict[str, Any]:

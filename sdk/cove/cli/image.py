@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cove.cli._run import run
+from cove.cli._run import end, run
 from cove.cli._show import ago, print_facts, print_json, print_table, progress, size
 from cove.exception import Error, InvalidError
 
@@ -130,9 +130,7 @@ def prune(
 def rm(images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Ids.")]) -> None:
     """Remove images. One that cannot go, since a sandbox runs on it, does not keep the others."""
     failures = run(_rm(images))
-    for failure in failures:
-        typer.echo(f"Error: {failure}", err=True)
-    raise typer.Exit(1 if failures else 0)
+    end(failures)
 
 
 async def _list(limit: int) -> list[image_pb2.ImageInfo]:

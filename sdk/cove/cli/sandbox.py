@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cove.cli._forking import fork, snapshot
-from cove.cli._run import run
+from cove.cli._forking import fork, pause, resume, snapshot
+from cove.cli._run import end, run
 from cove.cli._show import ago, ahead, print_facts, print_json, print_table, progress
 from cove.exception import Error, InvalidError
 
@@ -43,6 +43,8 @@ def commands(app: typer.Typer) -> None:
     group.command("cp")(cp)
     group.command("snapshot")(snapshot)
     group.command("fork")(fork)
+    group.command("pause")(pause)
+    group.command("resume")(resume)
     group.command("terminate")(terminate)
     app.add_typer(group, name="sandbox")
 
@@ -171,9 +173,7 @@ def terminate(
     """End sandboxes. Those that have ended already are left alone."""
     with progress("Waiting for the end" if wait else "Terminating"):
         failures = run(_terminate(sandboxes, wait=wait))
-    for failure in failures:
-        typer.echo(f"Error: {failure}", err=True)
-    raise typer.Exit(1 if failures else 0)
+    end(failures)
 
 
 async def _list(app: str | None, tags: list[str], include_stopped: bool) -> list[control_pb2.SandboxInfo]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Never
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cove.cli._run import run
+from cove.cli._run import end, run
 from cove.cli._show import ago, ahead, print_facts, print_json, print_table, progress, size
 from cove.exception import Error
 
@@ -91,12 +91,12 @@ def verify(snapshots: References) -> None:
     """Have every byte compared with what it was. Exits with 1 if something is damaged."""
     with progress("Verifying"):
         failures = run(_verify(snapshots))
-    _end(failures)
+    end(failures)
 
 
 def pin(snapshots: References) -> None:
     """Keep snapshots: they neither expire nor can be removed."""
-    _end(run(_pin(snapshots)))
+    end(run(_pin(snapshots)))
 
 
 def unpin(
@@ -104,12 +104,12 @@ def unpin(
     ttl: Annotated[float | None, typer.Option(metavar="SECONDS", min=0.001, help="Remove them after so long; else they stay.")] = None,
 ) -> None:
     """Let snapshots be removed again."""
-    _end(run(_unpin(snapshots, ttl)))
+    end(run(_unpin(snapshots, ttl)))
 
 
 def rm(snapshots: References) -> None:
     """Remove snapshots. One that cannot go, since it is pinned, does not keep the others. Sandboxes restored from them go on."""
-    _end(run(_rm(snapshots)))
+    end(run(_rm(snapshots)))
 
 
 def _list(limit: int, sandbox: str | None) -> Coroutine[Any, Any, list[snapshot_pb2.SnapshotInfo]]:
@@ -178,9 +178,3 @@ def _process(process: dict[str, Any]) -> str:
 def _port(port: dict[str, Any]) -> str:
     address = f"[{port['address']}]" if ":" in port["address"] else port["address"]
     return f"{port['protocol']} {address}:{port['port']}"
-
-
-def _end(failures: Sequence[Error]) -> Never:
-    for failure in failures:
-        typer.echo(f"Error: {failure}", err=True)
-    raise typer.Exit(1 if failures else 0)

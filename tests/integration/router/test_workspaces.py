@@ -9,7 +9,7 @@ import pytest
 
 from cove.exception import InvalidError, NotFoundError
 from cove.types import new_id
-from cove.wire import control_pb2
+from cove.wire import control_pb2, snapshot_pb2
 from tests.integration.router.conftest import Cluster, running_cluster, settings_for
 
 
@@ -22,6 +22,8 @@ from tests.integration.router.conftest import Cluster, running_cluster, settings
         ("SandboxWait", control_pb2.SandboxWaitRequest),
         ("SandboxTerminate", control_pb2.SandboxTerminateRequest),
         ("SandboxAccess", control_pb2.SandboxAccessRequest),
+        ("SandboxPause", snapshot_pb2.SandboxPauseRequest),
+        ("SandboxResume", snapshot_pb2.SandboxResumeRequest),
     ],
 )
 async def test_a_sandbox_of_another_workspace_is_not_there(cluster: Cluster, method: str, request_class: Any) -> None:

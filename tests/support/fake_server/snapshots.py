@@ -42,6 +42,16 @@ class FakeSnapshots:
         return control_pb2.SandboxCreateResponse(sandbox_id=sandbox.info.sandbox_id, task_id=new_id("ta"), access=self.world.access())
 
     @unary
+    async def SandboxPause(self, request: snapshot_pb2.SandboxPauseRequest) -> snapshot_pb2.SandboxPauseResponse:
+        self.world.sandboxes[request.sandbox_id].info.status.paused_at = 1.0
+        return snapshot_pb2.SandboxPauseResponse()
+
+    @unary
+    async def SandboxResume(self, request: snapshot_pb2.SandboxResumeRequest) -> snapshot_pb2.SandboxResumeResponse:
+        self.world.sandboxes[request.sandbox_id].info.status.paused_at = 0
+        return snapshot_pb2.SandboxResumeResponse()
+
+    @unary
     async def SnapshotGet(self, request: snapshot_pb2.SnapshotGetRequest) -> snapshot_pb2.SnapshotInfo:
         return self._snapshot(request.snapshot_id)
 

@@ -166,6 +166,17 @@ def test_terminate_ends_all_it_can_and_tells_of_the_rest(run: Cli, world: World)
     assert run("sandbox", "terminate", first.info.sandbox_id).exit_code == 0
 
 
+def test_paused_ones_are_shown_as_such_until_they_are_resumed(run: Cli, world: World) -> None:
+    first, second = add(world, "first"), add(world, "second")
+    result = run("sandbox", "pause", "first", "nobody", "second")
+    assert (result.exit_code, "nobody" in result.err) == (1, True)
+    assert {one["state"] for one in run("sandbox", "list", "--json").json} == {"paused"}
+    assert run("sandbox", "resume", first.info.sandbox_id).exit_code == 0
+    assert run("sandbox", "info", "first", "--json").json["state"] == "running"
+    assert run("sandbox", "info", "second", "--json").json["state"] == "paused"
+    assert second.info.status.paused_at
+
+
 def test_one_failure_of_the_server_does_not_keep_others_alive(run: Cli, world: World) -> None:
     one, other = add(world), add(world)
     world.fail_next["SandboxTerminate"] = [NotFoundError("gone")]
