@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from sandboxd.sim.assembly import SimAssembly
 from sandboxd.sim.runtime import SimMachine
 from tests.integration.sandboxd.test_node import error_of, output, start, wait, write
 from tests.integration.sandboxd.test_ports import until as holds
+from tests.support.leaks import descriptors
 from tests.support.sim_node import SimDaemon
 
 pytestmark = pytest.mark.timeout(60)
@@ -256,3 +258,22 @@ def slow_making(monkeypatch: pytest.MonkeyPatch) -> None:
 async def refused(call: object) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
         await call  # type: ignore[misc]  # any call of a stub
+
+
+@pytest.mark.timeout(180)
+async def test_a_thousand_paused_ones_hold_neither_descriptors_nor_room(daemon: SimDaemon) -> None:
+    before = descriptors(os.getpid())
+    sandbox_ids = [await daemon.create() for _ in range(1000)]
+    for start_at in range(0, len(sandbox_ids), 100):
+        async with asyncio.TaskGroup() as group:
+            for sandbox_id in sandbox_ids[start_at : start_at + 100]:
+                group.create_task(pause_after_use(daemon, sandbox_id))
+    assert daemon.node.reserved().sandboxes == 0
+    guests = 2 * len(sandbox_ids)  # of the simulation: on a real node they are on disk
+    assert descriptors(os.getpid()) - guests < before + 100
+    await start(daemon, sandbox_ids[500], "true", exec_id="e2")
+
+
+async def pause_after_use(daemon: SimDaemon, sandbox_id: str) -> None:
+    await start(daemon, sandbox_id, "echo", "used")
+    await pause(daemon, sandbox_id)
