@@ -159,6 +159,7 @@ def test_damage_is_told_and_what_is_whole_again_goes_on(live: LiveCove, client: 
 CYCLES = 50
 
 
+@pytest.mark.timeout(900)
 def test_files_are_the_same_and_processes_alive_after_many_cycles(client: RawClient) -> None:
     """Random edits of files and processes that come and go, between pauses; a model tells what must be there."""
     chance = random.Random(11)
