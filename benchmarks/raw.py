@@ -7,12 +7,13 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvloop
 
+from benchmarks.host_processes import cpu_share
 from cove.types import SandboxId, new_id
 from sandboxd import programs
 from sandboxd.channel.client import Guest
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 COMMAND_S: Final = 60.0
 PATH: Final = "/usr/bin:/bin"
+SETTLES_S: Final = 1.0
+"""Until a program that waits has come to where it waits."""
+
+Commands = tuple[tuple[str, ...], ...]
 
 
 class _End:
@@ -55,11 +60,19 @@ class RawContainer:
 
     async def spawn(self, *argv: str) -> None:
         """Run a command to its end."""
+        stream, end = await self._start(argv)
+        await end.ended.wait()
+        self._guest.forget(stream)
+
+    async def begin(self, *argv: str) -> None:
+        """Start a command that goes on."""
+        await self._start(argv)
+
+    async def _start(self, argv: Sequence[str]) -> tuple[int, _End]:
         end = _End()
         request = ProcessRequest(exec_id=new_id("ex"), argv=[argument.encode() for argument in argv], env={"PATH": PATH}, cwd="/")
         stream, _ = await self._guest.spawn(request, end)
-        await end.ended.wait()
-        self._guest.forget(stream)
+        return stream, end
 
 
 class RawRunsc:
@@ -70,7 +83,7 @@ class RawRunsc:
         self._loop = loop
         self._stack = contextlib.AsyncExitStack()
         self._standing: RawContainer | None = None
-        self._memory: Path | None = None
+        self._memories: dict[Commands, Path] = {}
         self._marker = secrets.token_bytes(MARKER_BYTES)
 
     @classmethod
@@ -102,21 +115,53 @@ class RawRunsc:
         """One process in a container that stands, by ``runsc exec``."""
         return _wait(self._loop, self._timed(lambda one: self._exec(one, argv)))
 
-    def restore(self) -> float:
-        """From ``runsc create`` and ``runsc restore`` of an idle container's memory to the end of the first process."""
-        return _wait(self._loop, self._restore())
+    def restore(self, count: int = 1, *, beside: Commands = ()) -> float:
+        """``count`` containers at once, from ``runsc create`` and ``runsc restore`` of one memory to the end of the last first process.
 
-    async def _restore(self) -> float:
-        if self._memory is None:
-            self._memory = self._bare.options.root.parent / "memory"
+        Args: beside: what runs in the memory, but for PID 1.
+        """
+        return _wait(self._loop, self._restore(count, beside))
+
+    def idle_cpu(self, wait_s: float) -> float:
+        """Share of a core that a container takes in which nothing runs but PID 1. Takes ``wait_s``."""
+        return _wait(self._loop, self._idle_cpu(wait_s))
+
+    async def _restore(self, count: int, beside: Commands) -> float:
+        memory = await self._memory_with(beside)
+        answered = asyncio.Barrier(count)
+
+        async def one() -> tuple[float, float]:
+            async with self._running(memory) as (begin, container):
+                await container.spawn("true")
+                end = time.perf_counter()
+                await answered.wait()  # what its deletion costs is not the others'
+                return begin, end
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one()) for _ in range(count)]
+        times = [task.result() for task in tasks]
+        return max(end for _, end in times) - min(begin for begin, _ in times)
+
+    async def _memory_with(self, beside: Commands) -> Path:
+        """A directory with the memory of a container in which ``beside`` runs; written once."""
+        if beside not in self._memories:
+            directory = self._bare.options.root.parent / f"memory-{len(self._memories)}"
             ready = self._bare.runtime().ready_checkpoint
-            async with self._running() as (_, container), ready(container.sandbox_id, self._memory) as checkpoint:
+            async with self._running() as (_, container), ready(container.sandbox_id, directory) as checkpoint:
+                for command in beside:
+                    await container.begin(*command)
+                await asyncio.sleep(SETTLES_S)
                 await checkpoint.pause()
                 await checkpoint.write()
                 await checkpoint.resume()
-        async with self._running(self._memory) as (begin, container):
+            self._memories[beside] = directory
+        return self._memories[beside]
+
+    async def _idle_cpu(self, wait_s: float) -> float:
+        async with self._running() as (_, container):
             await container.spawn("true")
-            return time.perf_counter() - begin
+            await asyncio.sleep(SETTLES_S)
+            return await cpu_share(self._bare.sentry_pid(container.sandbox_id), wait_s)
 
     async def _create(self) -> float:
         async with self._running() as (begin, container):

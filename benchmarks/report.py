@@ -69,8 +69,14 @@ def _verdict(check: Check) -> str:
 
 
 def store(report: Report) -> Path:
-    """Write the report where the others are. Returns: the file, named after the day and the machine's cores."""
+    """Write the report where the others are; areas that it lacks stay as the day's last run had them.
+
+    Returns: the file, named after the day and the machine's cores.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{report.at:%Y-%m-%d}-{report.host.cores}.json"
+    if path.exists():
+        before = msgspec.json.decode(path.read_bytes(), type=Report)
+        report = msgspec.structs.replace(report, benchmarks={**before.benchmarks, **report.benchmarks})
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return path

@@ -46,6 +46,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
     series: list[Series]
     checks: list[Check] = []
+    load_average: float = 0.0
+    """Of the machine in the minute before: others may have been using it."""
+
+
+def merged(outcomes: Sequence[Outcome]) -> Outcome:
+    """All series, and all checks, in their order."""
+    return Outcome([one for outcome in outcomes for one in outcome.series], [one for outcome in outcomes for one in outcome.checks])
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

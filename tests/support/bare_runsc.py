@@ -79,7 +79,11 @@ class BareRunsc:
 
     async def kill(self, sandbox_id: SandboxId) -> None:
         """SIGKILL to the sentry."""
-        os.kill(int((self._directory / sandbox_id / PID_FILE).read_text()), signal.SIGKILL)
+        os.kill(self.sentry_pid(sandbox_id), signal.SIGKILL)
+
+    def sentry_pid(self, sandbox_id: SandboxId) -> int:
+        """Of a container that was created."""
+        return int((self._directory / sandbox_id / PID_FILE).read_text())
 
     async def _clean(self) -> None:
         runtime = self.runtime()
