@@ -102,6 +102,26 @@ async def test_damage_after_the_first_use_is_found_at_the_next(memory: MemoryCac
             await use
 
 
+async def test_damage_before_the_first_use_is_found(memory: MemoryCache, pool: StoragePool) -> None:
+    snapshot_id = await take(memory)
+    pages = pool.memory / snapshot_id / "image/pages.img"
+    pages.write_bytes(b"\1" + pages.read_bytes()[1:])
+    with pytest.raises(DataLossError, match=r"pages\.img"):
+        await memory.ensure(ref(snapshot_id))
+
+
+async def test_what_was_hashed_when_it_was_taken_is_hashed_again_by_the_next_daemon_alone(
+    memory: MemoryCache, pool: StoragePool, blobs: MemoryBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr("sandboxd.memory.cache.check_files", lambda place, manifest: checked.append(place))
+    snapshot_id = await take(memory)
+    await memory.ensure(ref(snapshot_id))
+    assert checked == []
+    await MemoryCache(pool, blobs, MACHINE).ensure(ref(snapshot_id))
+    assert checked == [pool.memory / snapshot_id]
+
+
 async def test_every_damage_in_the_store_is_found(memory: MemoryCache, blobs: MemoryBlobs) -> None:
     snapshot_id = await take(memory)
     stored = await memory.store(snapshot_id)
