@@ -26,8 +26,8 @@ from benchmarks import (
     terminal,
     transfers,
     tunnels,
-    warm,
     uppers,
+    warm,
 )
 from benchmarks.report import Report, print_outcome, store, this_host
 from benchmarks.series import Outcome
