@@ -118,7 +118,7 @@ async def test_what_was_hashed_when_it_was_taken_is_hashed_again_by_the_next_dae
     snapshot_id = await take(memory)
     await memory.ensure(ref(snapshot_id))
     assert checked == []
-    await MemoryCache(pool, blobs, MACHINE).ensure(ref(snapshot_id))
+    await MemoryCache(pool, blobs, on(MACHINE)).ensure(ref(snapshot_id))
     assert checked == [pool.memory / snapshot_id]
 
 
