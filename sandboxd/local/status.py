@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from cove.exception import Error
+from cove.exception import ConnectionError, Error
 from cove.wire.control_pb2 import NodeInfo
 from sandboxd.local.control import connected
 from sandboxd.local.installation import Installation
@@ -58,6 +58,8 @@ async def find_status(installation: Installation) -> Status:
     try:
         async with connected(installation.address, installation.bootstrap_credentials()) as control:
             version, nodes = (await control.hello()).server_version, [_node(info) for info in await control.nodes()]
+    except ConnectionError:
+        return msgspec.structs.replace(found, problem=f"No router answers at {installation.address}. `cove up` starts one.")
     except Error as error:
         return msgspec.structs.replace(found, problem=str(error))
     own = installation.node_id()
