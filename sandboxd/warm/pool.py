@@ -41,7 +41,7 @@ LONGEST_WAIT_S: Final = 1.0
 """For such a moment: on a node that is never quiet spares are worth the most."""
 
 RETRY_S: Final = 10.0
-"""After a spare could not be made."""
+"""After a spare could not be made, whoever creates what meanwhile."""
 
 LONGEST_IDLE_S: Final = 3600.0
 """A spare that waited for so long is replaced: a router may have given its id to a sandbox that went elsewhere."""
@@ -88,6 +88,7 @@ class WarmPool:
         self._creates = 0
         """That are under way."""
         self._busy_at = 0.0
+        self._retry_at = 0.0
         self._due = asyncio.Event()
         self._changed = asyncio.Event()
         self._tell: Callable[[], None] = lambda: None
@@ -181,21 +182,21 @@ class WarmPool:
         while True:
             self._due.clear()
             try:
-                wait_s = await self._fill_one(self._targets(room()))
+                is_done = await self._fill_one(self._targets(room()))
             except FAILURES as error:
                 log.warning("spare not made", error=str(error) or type(error).__name__)
-                wait_s = RETRY_S
-            if wait_s:
-                await self._wait_due(wait_s)
+                self._retry_at, is_done = time.monotonic() + RETRY_S, True
+            if is_done:
+                await self._wait_due(TICK_S)
 
-    async def _fill_one(self, targets: dict[str, int]) -> float:
-        """Give up what is too much, and make one of what lacks the most. Returns: seconds that nothing else is to be done for."""
+    async def _fill_one(self, targets: dict[str, int]) -> bool:
+        """Give up what is too much, and make one of what lacks the most. Returns: whether there is nothing to do for now."""
         self._yield_to(targets)
-        if (shape := self._missing(targets)) is None:
-            return TICK_S
+        if (shape := self._missing(targets)) is None or time.monotonic() < self._retry_at:
+            return True
         if await self._wait_quiet():  # else there were creates meanwhile: what is missing may be another by now
             await self._refill(self._models[shape])
-        return 0.0
+        return False
 
     async def close(self) -> None:
         """Free every spare and make no more."""
