@@ -23,10 +23,11 @@ from cove.types import SandboxId
 from policies.egress import EgressPolicy, Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
 from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, Subject
+from sandboxd.build_settings import BuildSettings
 from sandboxd.cgroup import Cgroups
 from sandboxd.channel.link import Fifos
 from sandboxd.egress_gate import EgressGate
-from sandboxd.image_stack import ImageStacks, release_of
+from sandboxd.image_stack import ImageStacks, Stack, release_of
 from sandboxd.journal import Entry
 from sandboxd.layers.cache import Stopped
 from sandboxd.memory import MemoryCache, PausedMemory
@@ -45,6 +46,10 @@ from snapshots.backends.threads import in_thread
 log = structlog.get_logger()
 
 Removal = Callable[[], Awaitable[object]]
+
+BOOTS_PER_CORE: Final = 4
+"""Containers that come up at a time, those whose files are still being fetched apart. More would be there no sooner, and a hundred of them
+leave the daemon no time to answer."""
 
 _SHARED: Final = ("", "etc", "run", "tmp")
 """Directories that the node's own layers have, too."""
@@ -82,6 +87,7 @@ class HostAssembly:
         self._f = facilities
         self._cores = sorted(os.sched_getaffinity(0))
         self._starts = itertools.count()
+        self._boots = asyncio.Semaphore(BOOTS_PER_CORE * len(self._cores))
         self._sandboxes = facilities.run_dir / "sandboxes"
         self._sandboxes.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -90,10 +96,15 @@ class HostAssembly:
         return self._sandboxes / sandbox_id
 
     async def make(self, entry: Entry) -> Made:
-        f, sandbox_id = self._f, entry.sandbox_id
+        f = self._f
         image = await f.images.ensure(entry.image)
         memory = await self._memory_of(entry)
         settings = await f.images.build_settings() if entry.build else None
+        async with self._boots:
+            return await self._boot(entry, image, memory, settings)
+
+    async def _boot(self, entry: Entry, image: Stack, memory: Path | None, settings: BuildSettings | None) -> Made:
+        f, sandbox_id = self._f, entry.sandbox_id
         directory = self.directory(sandbox_id)
         directory.mkdir(mode=0o700)
         network = _attached(f.network, entry)
