@@ -138,6 +138,7 @@ def normal(text: bytes, sandbox: RawSandbox) -> list[str]:
     """``text`` without what differs between any two sandboxes: ids and addresses."""
     plain = text.decode().replace(sandbox.sandbox_id, "ID").replace(sandbox.sandbox_id.lower(), "id")
     plain = re.sub(r"ta-[A-Za-z0-9]{22}", "TASK", plain)
+    plain = re.sub(r"host:\[\d+\]", "host:[]", plain)  # numbered as the sentry comes upon them
     plain = re.sub(r"10\.\d+\.\d+\.\d+", "ADDRESS", plain)
     return re.sub(r"\b[0-9A-F]{8}\t[0-9A-F]{8}\t[0-9A-F]{8}", "ROUTE", plain).splitlines()
 

@@ -30,6 +30,8 @@ for word; do
     case "$word" in create | start | delete | pause | checkpoint | resume | restore) command=$word; break ;; esac
 done
 hold "before-$command"
+# In the place of this shell where nothing comes after it, so that who kills the one kills the other.
+[ -e "{directory}/after-$command" ] || exec "{runsc}" "$@"
 "{runsc}" "$@"
 code=$?
 hold "after-$command"
