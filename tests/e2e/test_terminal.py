@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -157,6 +158,9 @@ async def test_copy_and_paste(browser: Chromium, shared: cove.Sandbox) -> None:
     row = (await tab.text()).split("\n").index(next(line for line in (await tab.text()).split("\n") if line.startswith("pasted-42")))
     await tab.double_click(f".xterm-rows > div:nth-child({row + 1})")
     await tab.control("c", shift=True)
+    async with asyncio.timeout(10):  # the page may still be handing it over
+        while "pasted-42" not in await tab.evaluate("navigator.clipboard.readText()"):  # noqa: ASYNC110 - a clipboard has no event
+            await asyncio.sleep(0.05)
     await tab.type("echo '")
     await tab.control("v", shift=True, commands=("paste",))
     await tab.type("'twice\r")
