@@ -83,8 +83,8 @@ class Stage:
             yield made[0]
 
     @contextlib.contextmanager
-    def sandboxes(self, count: int) -> Iterator[list[cove.Sandbox]]:
-        made = [self.create() for _ in range(count)]
+    def sandboxes(self, count: int, **options: Any) -> Iterator[list[cove.Sandbox]]:
+        made = [self.create(**options) for _ in range(count)]
         try:
             for one in made:
                 one.exec("true").wait()

@@ -115,6 +115,14 @@ class Assembly(Protocol):
         """Undo :meth:`freeze`. Idempotent; of a container that is gone, too."""
         ...
 
+    async def quieten(self, running: Collection[SandboxId]) -> None:
+        """Let those sandboxes cost less in which nothing has run since the last call. No one inside notices. Raises: Error, OSError."""
+        ...
+
+    def stir(self, sandbox_id: SandboxId) -> None:
+        """Something is about to run in there."""
+        ...
+
     async def repair(self) -> None:
         """Put back what all sandboxes stand on, should somebody have removed it. Raises: Error."""
         ...

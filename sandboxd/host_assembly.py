@@ -38,9 +38,11 @@ from sandboxd.memory.taking import Moment
 from sandboxd.naming import hostname, sandbox_ids
 from sandboxd.network import NetworkManager, SandboxNetwork, resolv_conf
 from sandboxd.rootfs import RootfsMounts
+from sandboxd.runsc.argv import PID_FILE
 from sandboxd.runsc_keeper import RunscKeeper
 from sandboxd.runtime import Container, Runtime, RuntimeFailed
 from sandboxd.storage_pool import StoragePool
+from sandboxd.timer_slack import Placed, TimerSlack
 from snapshots.backends.threads import in_thread
 
 log = structlog.get_logger()
@@ -88,6 +90,7 @@ class HostAssembly:
         self._cores = sorted(os.sched_getaffinity(0))
         self._starts = itertools.count()
         self._boots = asyncio.Semaphore(BOOTS_PER_CORE * len(self._cores))
+        self._timer_slack = TimerSlack(self._placed)
         self._sandboxes = facilities.run_dir / "sandboxes"
         self._sandboxes.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -236,6 +239,19 @@ class HostAssembly:
 
     async def thaw(self, sandbox_id: SandboxId) -> None:
         self._f.cgroups.thaw(sandbox_id)
+
+    async def quieten(self, running: Collection[SandboxId]) -> None:
+        await self._timer_slack.look(running)
+
+    def stir(self, sandbox_id: SandboxId) -> None:
+        self._timer_slack.stir(sandbox_id)
+
+    def _placed(self, sandbox_id: SandboxId) -> Placed:
+        sentry = int((self.directory(sandbox_id) / PID_FILE).read_text())
+        processes = self._f.cgroups.processes(sandbox_id)
+        if sentry not in processes:
+            raise ProcessLookupError(f"The sentry of {sandbox_id} is gone.")
+        return Placed(sentry, processes)
 
     async def repair(self) -> None:
         if await asyncio.to_thread(self._f.network.ensure_filter):

@@ -35,6 +35,9 @@ RECONCILE_INTERVAL_S: Final = 30.0
 FLUSH_INTERVAL_S: Final = 1.0
 """What a daemon that is killed may forget of what sandboxes tried to reach."""
 
+QUIET_INTERVAL_S: Final = 2.0
+"""A sandbox in which nothing has run for so long counts as quiet."""
+
 REPAIR_INTERVAL_S: Final = 5.0
 """How long sandboxes may be without a packet filter after somebody flushed it; looking costs a millisecond."""
 
@@ -141,6 +144,7 @@ class Node:
             self.warm.clear_away(await self._orphans())  # a large pool of a daemon that was killed: nobody has to wait for that
             started.set()
             group.create_task(_repeat(self._assembly.repair, REPAIR_INTERVAL_S), name="repair")
+            group.create_task(_repeat(self.quieten, QUIET_INTERVAL_S), name="quiet sandboxes")
             group.create_task(_repeat(self.flush_network_logs, FLUSH_INTERVAL_S), name="network logs")
             await _repeat(self.reconcile, RECONCILE_INTERVAL_S)
 
@@ -287,6 +291,10 @@ class Node:
         """Write down what egress logs have not yet. Raises: OSError: the disk is full; what is in memory stays."""
         for sandbox in self:
             sandbox.network_log.flush()
+
+    async def quieten(self) -> None:
+        """Let sandboxes cost less in which nothing runs. Raises: Error, OSError."""
+        await self._assembly.quieten([sandbox.sandbox_id for sandbox in self if sandbox.state is State.RUNNING])
 
     def own_layers(self, sandbox: Sandbox) -> list[Path]:
         """Directories between the sandbox's image and its changes, the lowest first."""

@@ -102,6 +102,10 @@ class Cgroups:
         """Host processes in the sandbox's group of any hierarchy; none if there is no group."""
         return killer.read_pids(self._groups(sandbox_id))
 
+    def processes(self, sandbox_id: SandboxId) -> frozenset[int]:
+        """Host processes of a sandbox that runs, 0.05 ms; none if there is no group. :meth:`pids` also finds them in half a group."""
+        return killer.read_pids([self._group(sandbox_id, self._cpu)])
+
     def freeze(self, sandbox_id: SandboxId) -> None:
         """Stop every process of the sandbox, those of the container runtime included; milliseconds.
 

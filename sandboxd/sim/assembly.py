@@ -97,6 +97,12 @@ class SimAssembly:
         await self.dismantle(sandbox_id)
         await self.forget_memory(sandbox_id)
 
+    async def quieten(self, running: Collection[SandboxId]) -> None:
+        """Simulated sandboxes cost nothing."""
+
+    def stir(self, sandbox_id: SandboxId) -> None:
+        """They are always awake."""
+
     async def repair(self) -> None:
         """Simulated sandboxes stand on nothing."""
 

@@ -1,0 +1,99 @@
+"""How late a sandbox's timers may be. Whatever is in a sandbox, its sentry looks around a thousand times a second, which is 4 % of a core.
+
+Looking around is a timer of the kernel's. While nothing in the sandbox runs, the sentry's timers may be late, and it looks around twenty
+times a second; once something does, they are as exact as everybody's. Newer sentries stop looking around by themselves.
+
+Source: proc_pid_timerslack_ns(5); Documentation/scheduler/sched-stats.rst, /proc/pid/schedstat; google/gvisor pull request 13470.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cove.types import SandboxId
+from snapshots.backends.threads import in_thread
+
+EXACT_S: Final = 0.000_05
+"""What the kernel gives to every thread."""
+
+LATE_S: Final = 0.05
+"""What a sentry's threads get while nothing in the sandbox runs."""
+
+MAX_PROCESSES: Final = 64
+"""Of a sandbox with more, timers are always exact: looking at them costs more than it gains."""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Where a sandbox's processes are on the host."""
+
+    sentry: int
+    processes: Collection[int]
+
+
+class TimerSlack:
+    """One instance per node.
+
+    Args:
+        place: finds a sandbox's processes. Raises: OSError: there are none.
+    """
+
+    def __init__(self, place: Callable[[SandboxId], Placed], proc: Path = Path("/proc")) -> None:
+        self._place, self._proc = place, proc
+        self._ran: Mapping[SandboxId, int] = {}
+        """What each had run the last time, in nanoseconds."""
+        self._late: dict[SandboxId, int] = {}
+        """Sentries whose timers may be late now."""
+        self._stirred: set[SandboxId] = set()
+        """Those that were stirred since the last look began."""
+
+    async def look(self, running: Collection[SandboxId]) -> None:
+        """Let timers of sandboxes be late in which nothing has run since the last look; those of others are exact. 0.1 ms for each."""
+        self._stirred.clear()
+        before, self._ran = self._ran, await in_thread(self._running_times, running)
+        self._late = {sandbox_id: sentry for sandbox_id, sentry in self._late.items() if sandbox_id in self._ran}
+        for sandbox_id, ran in self._ran.items():
+            if sandbox_id in self._stirred or before.get(sandbox_id) != ran:
+                self._make_exact(sandbox_id)
+            elif sandbox_id not in self._late:
+                self._make_late(sandbox_id)
+
+    def stir(self, sandbox_id: SandboxId) -> None:
+        """Something is about to run in there: its timers are exact from now on. Microseconds, where they are already."""
+        self._stirred.add(sandbox_id)
+        self._make_exact(sandbox_id)
+
+    def _make_late(self, sandbox_id: SandboxId) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            sentry = self._place(sandbox_id).sentry
+            self._late[sandbox_id] = sentry
+            self._set(sentry, LATE_S)
+
+    def _make_exact(self, sandbox_id: SandboxId) -> None:
+        if (sentry := self._late.pop(sandbox_id, None)) is not None:
+            with contextlib.suppress(OSError):
+                self._set(sentry, EXACT_S)
+
+    def _set(self, sentry: int, slack_s: float) -> None:
+        """Threads that come later have that of the one that makes them."""
+        for thread in (self._proc / str(sentry) / "task").iterdir():
+            with contextlib.suppress(OSError):  # it has ended
+                (self._proc / thread.name / "timerslack_ns").write_text(str(round(slack_s * 1e9)))
+
+    def _running_times(self, sandbox_ids: Collection[SandboxId]) -> dict[SandboxId, int]:
+        times: dict[SandboxId, int] = {}
+        for sandbox_id in sandbox_ids:
+            with contextlib.suppress(OSError):
+                placed = self._place(sandbox_id)
+                if len(placed.processes) <= MAX_PROCESSES:
+                    times[sandbox_id] = sum(self._running_time(process) for process in placed.processes if process != placed.sentry)
+        return times
+
+    def _running_time(self, process: int) -> int:
+        """Nanoseconds that the threads of a process have run; less, and so not the same, after one of them has ended."""
+        threads = (self._proc / str(process) / "task").iterdir()
+        return sum(int((thread / "schedstat").read_bytes().split()[0]) for thread in threads)
