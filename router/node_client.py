@@ -25,9 +25,6 @@ MAX_MESSAGE_BYTES: Final = 16 * 2**20
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A node that comes back shall be found at once, not after gRPC's two minutes of patience.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Channels to one address would share a connection otherwise, and a bulk stream delay a create.
@@ -202,10 +199,13 @@ class NodeClient:
         return answer
 
     async def _channel(self, node: Node, purpose: str) -> grpc.aio.Channel:
-        """The channel to the node's present address; one to an earlier address is closed."""
+        """The channel to the node's present address; one to an earlier address is closed.
+
+        So is one that could not connect: until its next attempt, in a second or in two minutes, calls would fail, though the node is back.
+        """
         address = node.record.grpc_address
         known = self._channels.get((node.node_id, purpose))
-        if known and known[0] == address:
+        if known and known[0] == address and known[1].get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             return known[1]
         channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._channels[node.node_id, purpose] = (address, channel)

@@ -11,6 +11,7 @@ from cove.wire import image_pb2
 from sandboxd.settings import NodeSettings
 from tests.support.chromium import Chromium, chromium
 from tests.support.live_cove import LiveCove
+from tests.support.live_fixtures import own_cove
 from tests.support.marks import mark_real_sandboxes
 from tests.support.raw_client import RawClient, RawSandbox
 from tests.support.runsc_hold import RunscHold
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def hold(tmp_path_factory: pytest.TempPathFactory) -> RunscHold:
     """For a ``live`` of the module's own, which gets its path as ``COVE_NODE_RUNSC_PATH``."""
     return RunscHold(tmp_path_factory.mktemp("hold"), NodeSettings().runsc_path)
+
+
+@pytest.fixture(scope="module")
+def held_live(tmp_path_factory: pytest.TempPathFactory, hold: RunscHold) -> Iterator[LiveCove]:
+    """For a ``live`` of the module's own: an instance whose parts it may kill, and whose runsc it can hold."""
+    with own_cove(tmp_path_factory.mktemp("cove"), COVE_NODE_RUNSC_PATH=str(hold.path)) as instance:
+        yield instance
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from cove.exception import ConflictError, ConnectionError, Error
 from cove.wire import common_pb2, data_pb2, network_pb2
 from tests.support.leaks import assert_holds, descriptors, gofer_pid, sentry_pid
 from tests.support.live_cove import LiveCove
-from tests.support.live_fixtures import own_cove
 from tests.support.neighbour import echoing, neighbour
 from tests.support.raw_client import RUNNING, RawClient, RawSandbox, ending
 from tests.support.runsc_hold import RunscHold
@@ -27,10 +26,8 @@ COUNT = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.01
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, hold: RunscHold) -> Iterator[LiveCove]:
-    """An instance of this module's own, whose parts it may kill."""
-    with own_cove(tmp_path_factory.mktemp("cove"), COVE_NODE_RUNSC_PATH=str(hold.path)) as instance:
-        yield instance
+def live(held_live: LiveCove) -> LiveCove:
+    return held_live
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,6 @@ from cove.wire import common_pb2
 from tests.e2e.test_memory_faults import counting, counts_on, filled
 from tests.support.leaks import assert_holds, holdings, sentry_pid
 from tests.support.live_cove import LiveCove
-from tests.support.live_fixtures import own_cove
 from tests.support.raw_client import RawClient, RawSandbox, ending
 from tests.support.runsc_hold import RunscHold
 
@@ -26,10 +25,8 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, hold: RunscHold) -> Iterator[LiveCove]:
-    """An instance of this module's own, whose parts it may kill."""
-    with own_cove(tmp_path_factory.mktemp("cove"), COVE_NODE_RUNSC_PATH=str(hold.path)) as instance:
-        yield instance
+def live(held_live: LiveCove) -> LiveCove:
+    return held_live
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +58,25 @@ def goes_on(sandbox: RawSandbox, counter: str) -> None:
     counts_on(sandbox, counter)
 
 
+def daemon_killed(live: LiveCove, hold: RunscHold, moment: str, ask: Callable[[], None]) -> None:
+    """Kill the daemon at a moment of what ``ask`` asks for, and start it again."""
+    with hold.holding(moment):
+        asking = Asking(ask)
+        hold.wait_reached(moment)
+        live.kill("sandboxd")
+    live.start("sandboxd")
+    live.wait_ready()
+    asking.join()
+
+
+def sentry_killed(live: LiveCove, hold: RunscHold, moment: str, source: RawSandbox, ask: Callable[[], None]) -> None:
+    with hold.holding(moment):
+        asking = Asking(ask)
+        hold.wait_reached(moment)
+        os.kill(sentry_pid(live, source.sandbox_id), signal.SIGKILL)
+    asking.join()
+
+
 PAUSING = ["before-pause", "after-pause", "before-checkpoint", "after-checkpoint", "before-delete", "after-delete"]
 
 
@@ -68,13 +84,7 @@ PAUSING = ["before-pause", "after-pause", "before-checkpoint", "after-checkpoint
 def test_daemon_killed_at_every_step_of_pausing(live: LiveCove, client: RawClient, hold: RunscHold, moment: str) -> None:
     source, counter = counting(client)
     with ending(source):
-        with hold.holding(moment):
-            asking = Asking(source.pause)
-            hold.wait_reached(moment)
-            live.kill("sandboxd")
-        live.start("sandboxd")
-        live.wait_ready()
-        asking.join()
+        daemon_killed(live, hold, moment, source.pause)
         goes_on(source, counter)
         source.pause()
         goes_on(source, counter)
@@ -85,13 +95,7 @@ def test_daemon_killed_at_every_step_of_waking(live: LiveCove, client: RawClient
     source, counter = counting(client)
     with ending(source):
         source.pause()
-        with hold.holding(moment):
-            asking = Asking(source.resume)
-            hold.wait_reached(moment)
-            live.kill("sandboxd")
-        live.start("sandboxd")
-        live.wait_ready()
-        asking.join()
+        daemon_killed(live, hold, moment, source.resume)
         goes_on(source, counter)
 
 
@@ -110,22 +114,14 @@ def test_daemons_come_and_go_over_a_paused_sandbox(live: LiveCove, client: RawCl
 @pytest.mark.parametrize("moment", ["before-checkpoint", "after-checkpoint"])
 def test_sentry_killed_while_its_memory_is_written(live: LiveCove, client: RawClient, hold: RunscHold, moment: str) -> None:
     source, _ = counting(client)
-    with hold.holding(moment):
-        asking = Asking(source.pause)
-        hold.wait_reached(moment)
-        os.kill(sentry_pid(live, source.sandbox_id), signal.SIGKILL)
-    asking.join()
+    sentry_killed(live, hold, moment, source, source.pause)
     assert source.ended().reason == common_pb2.END_REASON_INTERNAL_FAILURE
 
 
 def test_sentry_killed_as_it_wakes(live: LiveCove, client: RawClient, hold: RunscHold) -> None:
     source, _ = counting(client)
     source.pause()
-    with hold.holding("after-restore"):
-        asking = Asking(source.resume)
-        hold.wait_reached("after-restore")
-        os.kill(sentry_pid(live, source.sandbox_id), signal.SIGKILL)
-    asking.join()
+    sentry_killed(live, hold, "after-restore", source, source.resume)
     assert source.ended().reason == common_pb2.END_REASON_INTERNAL_FAILURE
 
 

@@ -16,7 +16,7 @@ from cove._async.container_process import _ContainerProcess
 from cove._async.io_streams import _StreamReader, _StreamWriter
 from cove._async.sandbox import _Sandbox
 from cove.cli import _sandboxes, _terminal
-from cove.exception import ConflictError, Error, ExecTimeoutError
+from cove.exception import ConflictError, Error, ExecTimeoutError, NotFoundError
 from cove.types import EXIT_TERMINATED, EXIT_TIMEOUT
 
 STDIN: Final = 0
@@ -167,11 +167,12 @@ def _counted_interrupts() -> Iterator[_Interrupts]:
 
 async def _pass_on(interrupts: _Interrupts, process: _ContainerProcess[bytes]) -> None:
     await interrupts.came.wait()
-    await _signal(process, signal.SIGINT)
+    with contextlib.suppress(ConflictError, NotFoundError):  # it has ended meanwhile
+        await process.signal(signal.SIGINT, tree=True)
 
 
 async def _signal(process: _ContainerProcess[bytes], number: signal.Signals) -> None:
-    """Signal the process and all it has started, if it still runs and can be reached soon."""
+    """On leaving: signal the process and all it has started, if it still runs and can be reached soon."""
     with contextlib.suppress(Error, TimeoutError):
         async with asyncio.timeout(_HANG_UP_S):
             await process.signal(number, tree=True)

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from cove.exception import InternalFailure
 from cove.wire import common_pb2, control_pb2, node_pb2
 from tests.integration.router.conftest import Clock, Cluster, running_cluster, settings_for
 from tests.support.fake_node import FakeNode
@@ -321,3 +322,19 @@ async def test_list_is_newest_first_paged_and_filtered(cluster: Cluster) -> None
     await cluster.client.call("SandboxTagsSet", control_pb2.SandboxTagsSetRequest(sandbox_id=ids[1], tags={"new": ""}))
     tags = await cluster.client.call("SandboxTagsGet", control_pb2.SandboxTagsGetRequest(sandbox_id=ids[1]))
     assert dict(tags.tags) == {"new": ""}
+
+
+async def test_a_node_that_is_back_gets_sandboxes_at_once(cluster: Cluster) -> None:
+    """However often it could not be reached meanwhile, at the same address."""
+    node = await cluster.node("a")
+    await running_sandbox(cluster, node)
+    port = int(node.address.rpartition(":")[2])
+    await node.stop()
+    app = await cluster.client.app()
+    for _ in range(5):
+        with pytest.raises(InternalFailure):
+            await cluster.client.create(app)
+    await node.listen(port=port)
+    await node.register()
+    await node.report(complete=True)
+    await running_sandbox(cluster, node)
