@@ -116,11 +116,15 @@ class Assembly(Protocol):
         ...
 
     async def quieten(self, running: Collection[SandboxId]) -> None:
-        """Let those sandboxes cost less in which nothing has run since the last call. No one inside notices. Raises: Error, OSError."""
+        """Let those sandboxes cost less in which nothing has run since the last call. Raises: Error, OSError."""
         ...
 
     def stir(self, sandbox_id: SandboxId) -> None:
-        """Something is about to run in there."""
+        """Something that lasts has begun in there."""
+        ...
+
+    def rest(self, sandbox_id: SandboxId) -> None:
+        """Nothing runs in there but the guest, and nothing will for a while."""
         ...
 
     async def repair(self) -> None:

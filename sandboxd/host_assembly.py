@@ -246,6 +246,9 @@ class HostAssembly:
     def stir(self, sandbox_id: SandboxId) -> None:
         self._timer_slack.stir(sandbox_id)
 
+    def rest(self, sandbox_id: SandboxId) -> None:
+        self._timer_slack.rest(sandbox_id)
+
     def _placed(self, sandbox_id: SandboxId) -> Placed:
         sentry = int((self.directory(sandbox_id) / PID_FILE).read_text())
         processes = self._f.cgroups.processes(sandbox_id)

@@ -45,38 +45,54 @@ class TimerSlack:
     def __init__(self, place: Callable[[SandboxId], Placed], proc: Path = Path("/proc")) -> None:
         self._place, self._proc = place, proc
         self._ran: Mapping[SandboxId, int] = {}
-        """What each had run the last time, in nanoseconds."""
+        """What each had run at the last look, in nanoseconds."""
+        self._busy: set[SandboxId] = set()
+        """Those that had run something between the last two looks."""
         self._late: dict[SandboxId, int] = {}
         """Sentries whose timers may be late now."""
         self._stirred: set[SandboxId] = set()
         """Those that were stirred since the last look began."""
 
     async def look(self, running: Collection[SandboxId]) -> None:
-        """Let timers of sandboxes be late in which nothing has run since the last look; those of others are exact. 0.1 ms for each."""
+        """Let timers of sandboxes be late in which nothing has run since the last look, and exact where something keeps running.
+
+        What ran once, for a moment, changes nothing. 0.1 ms for each.
+        """
         self._stirred.clear()
         before, self._ran = self._ran, await in_thread(self._running_times, running)
-        self._late = {sandbox_id: sentry for sandbox_id, sentry in self._late.items() if sandbox_id in self._ran}
-        for sandbox_id, ran in self._ran.items():
-            if sandbox_id in self._stirred or before.get(sandbox_id) != ran:
+        busy_before, self._busy = self._busy, {one for one, ran in self._ran.items() if before.get(one, ran) != ran}
+        for sandbox_id in self._ran:
+            if sandbox_id in self._stirred or sandbox_id in self._busy & busy_before:
                 self._make_exact(sandbox_id)
-            elif sandbox_id not in self._late:
-                self._make_late(sandbox_id)
+            elif sandbox_id not in before:
+                self._make_known(sandbox_id)
+            elif sandbox_id not in self._busy:
+                self.rest(sandbox_id)
+        self._late = {one: sentry for one, sentry in self._late.items() if (self._proc / str(sentry)).exists()}
 
     def stir(self, sandbox_id: SandboxId) -> None:
-        """Something is about to run in there: its timers are exact from now on. Microseconds, where they are already."""
+        """Something that lasts has begun in there: its timers are exact from now on. Microseconds, where they are already."""
         self._stirred.add(sandbox_id)
         self._make_exact(sandbox_id)
 
-    def _make_late(self, sandbox_id: SandboxId) -> None:
-        with contextlib.suppress(OSError):  # it has ended
-            sentry = self._place(sandbox_id).sentry
-            self._late[sandbox_id] = sentry
-            self._set(sentry, LATE_S)
+    def rest(self, sandbox_id: SandboxId) -> None:
+        """Nothing runs in there: its timers may be late from now on."""
+        if sandbox_id not in self._late:
+            with contextlib.suppress(OSError):  # it has ended
+                sentry = self._place(sandbox_id).sentry
+                self._late[sandbox_id] = sentry
+                self._set(sentry, LATE_S)
 
     def _make_exact(self, sandbox_id: SandboxId) -> None:
         if (sentry := self._late.pop(sandbox_id, None)) is not None:
             with contextlib.suppress(OSError):
                 self._set(sentry, EXACT_S)
+
+    def _make_known(self, sandbox_id: SandboxId) -> None:
+        """Of one that is new here: an earlier daemon may have let its timers be late."""
+        if sandbox_id not in self._late:
+            with contextlib.suppress(OSError):
+                self._set(self._place(sandbox_id).sentry, EXACT_S)
 
     def _set(self, sentry: int, slack_s: float) -> None:
         """Threads that come later have that of the one that makes them."""

@@ -103,6 +103,9 @@ class SimAssembly:
     def stir(self, sandbox_id: SandboxId) -> None:
         """They are always awake."""
 
+    def rest(self, sandbox_id: SandboxId) -> None:
+        """They are always awake."""
+
     async def repair(self) -> None:
         """Simulated sandboxes stand on nothing."""
 

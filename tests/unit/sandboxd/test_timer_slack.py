@@ -60,15 +60,42 @@ def slack(machine: Machine) -> TimerSlack:
     return TimerSlack(machine.place, machine.proc)
 
 
-async def test_timers_are_late_while_nothing_runs(machine: Machine, slack: TimerSlack) -> None:
+async def test_timers_are_late_while_nothing_runs_and_exact_while_something_does(machine: Machine, slack: TimerSlack) -> None:
     await slack.look([ONE, TWO])
     assert machine.slack(10) == machine.slack(40) == {EXACT_S}  # nothing is known yet
     machine.run(50, 2)
     await slack.look([ONE, TWO])
     assert machine.slack(10) == {LATE_S} and machine.slack(40) == {EXACT_S}
-    machine.run(30, 2)
-    await slack.look([ONE, TWO])
+    for nanoseconds in (2, 3):
+        machine.run(30, nanoseconds)
+        await slack.look([ONE, TWO])
     assert machine.slack(10) == {EXACT_S} and machine.slack(40) == {LATE_S}
+
+
+async def test_what_runs_for_a_moment_changes_nothing(machine: Machine, slack: TimerSlack) -> None:
+    await slack.look([ONE])
+    await slack.look([ONE])
+    for nanoseconds in range(2, 12):
+        machine.run(30, nanoseconds)
+        await slack.look([ONE])
+        assert machine.slack(10) == {LATE_S}
+        await slack.look([ONE])
+
+
+async def test_what_an_earlier_daemon_let_be_late_is_exact_again(machine: Machine, slack: TimerSlack) -> None:
+    TimerSlack(machine.place, machine.proc).rest(ONE)
+    assert machine.slack(10) == {LATE_S}
+    await slack.look([ONE])
+    assert machine.slack(10) == {EXACT_S}
+
+
+async def test_who_was_let_rest_before_it_was_looked_at_goes_on_resting(machine: Machine, slack: TimerSlack) -> None:
+    slack.rest(ONE)
+    await slack.look([TWO])
+    await slack.look([ONE, TWO])
+    assert machine.slack(10) == {LATE_S}
+    slack.stir(ONE)
+    assert machine.slack(10) == {EXACT_S}
 
 
 async def test_what_the_sentry_itself_runs_does_not_count(machine: Machine, slack: TimerSlack) -> None:
@@ -108,8 +135,9 @@ async def test_sandboxes_that_end_meanwhile_are_left_out(machine: Machine, slack
     await slack.look([ONE, TWO])
     machine.end(ONE)
     slack.stir(ONE)
-    machine.run(50, 7)
-    await slack.look([ONE, TWO])
+    for nanoseconds in (7, 8):
+        machine.run(50, nanoseconds)
+        await slack.look([ONE, TWO])
     assert machine.slack(40) == {EXACT_S}
     await slack.look([TWO])
     assert machine.slack(40) == {LATE_S}
