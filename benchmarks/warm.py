@@ -18,6 +18,9 @@ from tests.support.raw_client import RawClient
 BURST: Final = 100
 SPARE_BYTES: Final = 24 * 2**20
 FILLED_S: Final = 180.0
+SETTLED_S: Final = 5.0
+"""A pool that has not grown for so long is as large as it wants to be: demand that lies back counts less."""
+BURSTS: Final = 3
 
 Create = Callable[..., cove.Sandbox]
 
@@ -49,9 +52,12 @@ class Warmed:
         return info
 
     def filled(self, count: int) -> int:
-        """Wait until there are so many spares; returns how many there are."""
-        deadline = time.monotonic() + FILLED_S
-        while (there := self.info().spares) < count and time.monotonic() < deadline:
+        """Wait until there are so many spares, or do not become more; returns how many there are."""
+        grown_at = began = time.monotonic()
+        most = 0
+        while (there := self.info().spares) < count and (now := time.monotonic()) < min(began + FILLED_S, grown_at + SETTLED_S):
+            if there > most:
+                most, grown_at = there, now
             time.sleep(0.05)
         return there
 
@@ -111,21 +117,26 @@ def _first_exec(warmed: Warmed, parts: dict[str, list[float]] | None, *, block_n
 
 
 def _burst(warmed: Warmed, size: int) -> Outcome:
-    cold_s, cold = asyncio.run(_at_once(warmed, size))
-    waiting = warmed.filled(size)
-    before = warmed.info().warm_starts
-    warm_s, warm = asyncio.run(_at_once(warmed, size))
-    claimed = warmed.info().warm_starts - before
+    cold_s, made = asyncio.run(_at_once(warmed, size))
+    waiting, claimed, warm_s = [], [], []
+    for _ in range(BURSTS):
+        waiting.append(warmed.filled(size))
+        before = warmed.info().warm_starts
+        took_s, answered = asyncio.run(_at_once(warmed, size))
+        made += answered
+        warm_s.append(took_s)
+        claimed.append(warmed.info().warm_starts - before)
+    failed = (1 + BURSTS) * size - made
     return Outcome(
         [
             Series.of(f"{size} creates at once that nobody expected, all answered", "s", [cold_s]),
-            Series.of(f"{size} creates at once, all answered; spares there were", "", [waiting]),
-            Series.of("the same, spares claimed", "", [claimed]),
-            Series.of("the same, took", "s", [warm_s]),
+            Series.of(f"{size} creates at once, all answered; spares there were", "", waiting),
+            Series.of("the same, spares claimed", "", claimed),
+            Series.of("the same, took", "s", warm_s),
         ],
         [
-            Check(name=f"failures of {size} creates at once", value=2 * size - cold - warm, relation="<=", aim=0, unit=""),
-            Check(name=f"{size} creates at once from the pool", value=warm_s, relation="<=", aim=3, unit="s"),
+            Check(name=f"failures of {size} creates at once", value=failed, relation="<=", aim=0, unit=""),
+            Check(name=f"{size} creates at once from the pool", value=Series.of("", "s", warm_s).median, relation="<=", aim=3, unit="s"),
         ],
     )
 

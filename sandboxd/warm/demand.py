@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-WINDOW_S: Final = 3.0
+WINDOW_S: Final = 5.0
 """Creates within this time count as coming at once: refilling waits for such a burst to be over."""
 
 HALF_LIFE_S: Final = 1800.0
