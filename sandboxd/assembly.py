@@ -120,7 +120,7 @@ class Assembly(Protocol):
         ...
 
     def stir(self, sandbox_id: SandboxId) -> None:
-        """Something that lasts has begun in there."""
+        """Something is about to run in there."""
         ...
 
     def rest(self, sandbox_id: SandboxId) -> None:

@@ -53,9 +53,6 @@ log = structlog.get_logger()
 BOOT_S: Final = 120.0
 """From admission to a serving guest, image apart."""
 
-STIR_S: Final = 0.1
-"""A process that runs for longer than this may notice that the sandbox's timers were late."""
-
 NOTES_EXEC_ID: Final = "system"
 """Under this process id the sandbox's own log is read."""
 
@@ -93,7 +90,7 @@ class Sandbox:
         self._troubles = 0
         self._adopting = entry.state not in (State.PENDING, State.STOPPED)
         """Another daemon made it, and it is not known yet what became of it."""
-        hears = Hears(post=self._post, main_ended=self._on_main_ended, activity=self._on_activity)
+        hears = Hears(post=self._post, main_ended=self._on_main_ended, activity=lambda: self.timers.touch())
         self._body = Body(entry, directory, env, outside.host, hears)
         self.timers = Timers(entry, post=self._post, running=lambda: self.processes.running)
         self.notes = Spool(directory.output / NOTES_EXEC_ID, head_bytes=NOTES_BYTES, tail_bytes=NOTES_BYTES)
@@ -140,6 +137,7 @@ class Sandbox:
     def _guest_now(self) -> Guest:
         """Raises: ConflictError(sandbox_ended, sandbox_paused)."""
         if self.state is State.RUNNING and self._body.contact.guest is not None:
+            self._outside.host.assembly.stir(self.sandbox_id)
             return self._body.contact.guest
         if self.state not in ENDED:
             raise ConflictError("The sandbox was paused meanwhile.", code="sandbox_paused", remedy="Do it again: that wakes it.")
@@ -312,8 +310,6 @@ class Sandbox:
         match command:
             case Command.ARM_TIMERS:
                 self.timers.arm()
-                if self.entry.command:
-                    self._outside.host.assembly.stir(self.sandbox_id)
             case Command.PAUSE:
                 self.timers.cancel()
                 self._body.contact.spawn(self._pause())
@@ -455,16 +451,6 @@ class Sandbox:
         self._troubles += 1
 
     # --- the end -----------------------------------------------------------------------------------------------------------------------
-
-    def _on_activity(self) -> None:
-        """A process has begun, or ended."""
-        self.timers.touch()
-        if self.processes.running:
-            asyncio.get_running_loop().call_later(STIR_S, self._stir)
-
-    def _stir(self) -> None:
-        if self.processes.running and self.state is State.RUNNING:
-            self._outside.host.assembly.stir(self.sandbox_id)
 
     def _on_main_ended(self, process: Process) -> None:
         self._post(MainEnded(process.exit_code))

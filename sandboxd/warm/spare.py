@@ -121,6 +121,7 @@ async def wake(assembly: Assembly, runtime: Runtime, spare: Spare, entry: Entry)
     """
     try:
         async with asyncio.timeout(WAKE_S):
+            assembly.stir(spare.sandbox_id)
             await assembly.thaw(spare.sandbox_id)
             if spare.model.has_network:
                 await assembly.set_network(spare.sandbox_id, entry.network)

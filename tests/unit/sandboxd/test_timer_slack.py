@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cove.types import SandboxId
-from sandboxd.timer_slack import EXACT_S, LATE_S, MAX_PROCESSES, Placed, TimerSlack
+from sandboxd.timer_slack import EXACT_S, LATE_S, MAX_PROCESSES, MAX_STIRRED, Placed, TimerSlack
 
 ONE, TWO = SandboxId("sb-one"), SandboxId("sb-two")
 
@@ -111,6 +111,7 @@ async def test_who_is_stirred_has_exact_timers_at_once(machine: Machine, slack: 
     slack.stir(ONE)
     assert machine.slack(10) == {EXACT_S}
     await slack.look([ONE])
+    await slack.look([ONE])
     assert machine.slack(10) == {LATE_S}  # it came to nothing
 
 
@@ -158,3 +159,13 @@ async def test_a_crowd_is_not_looked_at(machine: Machine, slack: TimerSlack) -> 
     for _ in range(3):
         await slack.look([ONE])
     assert machine.slack(10) == {EXACT_S}
+
+
+async def test_of_a_crowd_that_is_stirred_most_go_on_resting(machine: Machine, slack: TimerSlack) -> None:
+    crowd = [SandboxId(f"sb-{number}") for number in range(MAX_STIRRED + 3)]
+    for number, sandbox_id in enumerate(crowd):
+        machine.start(sandbox_id, 1000 + 10 * number, 1005 + 10 * number)
+        slack.rest(sandbox_id)
+    for sandbox_id in crowd:
+        slack.stir(sandbox_id)
+    assert [machine.slack(1000 + 10 * number) for number in range(len(crowd))] == [{EXACT_S}] * MAX_STIRRED + [{LATE_S}] * 3
