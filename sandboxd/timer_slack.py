@@ -9,6 +9,7 @@ Source: proc_pid_timerslack_ns(5); Documentation/scheduler/sched-stats.rst, /pro
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ MAX_STIRRED: Final = 8
 """Sandboxes whose timers become exact between two looks because something is about to run there."""
 
 MAX_PROCESSES: Final = 64
-"""Of a sandbox with more, timers are always exact: looking at them costs more than it gains."""
+"""A sandbox with more counts as one in which something runs: looking at all of them costs more than it gains."""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -65,11 +66,11 @@ class TimerSlack:
         before, self._ran = self._ran, await in_thread(self._running_times, running)
         busy_before, self._busy = self._busy, {one for one, ran in self._ran.items() if before.get(one, ran) != ran}
         for sandbox_id in self._ran:
+            if sandbox_id not in before:
+                self._make_known(sandbox_id)
             if sandbox_id in stirred | self._stirred or sandbox_id in self._busy & busy_before:
                 self._make_exact(sandbox_id)
-            elif sandbox_id not in before:
-                self._make_known(sandbox_id)
-            elif sandbox_id not in self._busy:
+            elif sandbox_id in before and sandbox_id not in self._busy:
                 self.rest(sandbox_id)
         self._late = {one: sentry for one, sentry in self._late.items() if (self._proc / str(sentry)).exists()}
 
@@ -113,8 +114,9 @@ class TimerSlack:
         for sandbox_id in sandbox_ids:
             with contextlib.suppress(OSError):
                 placed = self._place(sandbox_id)
-                if len(placed.processes) <= MAX_PROCESSES:
-                    times[sandbox_id] = sum(self._running_time(process) for process in placed.processes if process != placed.sentry)
+                programs = [process for process in placed.processes if process != placed.sentry]
+                is_crowd = len(programs) > MAX_PROCESSES
+                times[sandbox_id] = time.monotonic_ns() if is_crowd else sum(map(self._running_time, programs))
         return times
 
     def _running_time(self, process: int) -> int:

@@ -85,6 +85,7 @@ async def test_what_runs_for_a_moment_changes_nothing(machine: Machine, slack: T
 async def test_what_an_earlier_daemon_let_be_late_is_exact_again(machine: Machine, slack: TimerSlack) -> None:
     TimerSlack(machine.place, machine.proc).rest(ONE)
     assert machine.slack(10) == {LATE_S}
+    slack.stir(ONE)
     await slack.look([ONE])
     assert machine.slack(10) == {EXACT_S}
 
@@ -154,7 +155,10 @@ async def test_half_of_a_sandbox_that_is_ending_harms_nobody(machine: Machine, s
     assert machine.slack(40) == {LATE_S}
 
 
-async def test_a_crowd_is_not_looked_at(machine: Machine, slack: TimerSlack) -> None:
+async def test_a_sandbox_that_grows_into_a_crowd_counts_as_busy(machine: Machine, slack: TimerSlack) -> None:
+    for _ in range(2):
+        await slack.look([ONE])
+    assert machine.slack(10) == {LATE_S}
     machine.placed[ONE] = Placed(10, {10, 20, *range(1000, 1000 + MAX_PROCESSES)})
     for _ in range(3):
         await slack.look([ONE])
