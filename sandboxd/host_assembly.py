@@ -250,11 +250,11 @@ class HostAssembly:
         self._timer_slack.rest(sandbox_id)
 
     def _placed(self, sandbox_id: SandboxId) -> Placed:
-        sentry = int((self.directory(sandbox_id) / PID_FILE).read_text())
+        written = (self.directory(sandbox_id) / PID_FILE).read_text().strip()
         processes = self._f.cgroups.processes(sandbox_id)
-        if sentry not in processes:
+        if written not in map(str, processes):  # another's by now, or not written whole
             raise ProcessLookupError(f"The sentry of {sandbox_id} is gone.")
-        return Placed(sentry, processes)
+        return Placed(int(written), processes)
 
     async def repair(self) -> None:
         if await asyncio.to_thread(self._f.network.ensure_filter):

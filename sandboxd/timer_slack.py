@@ -105,9 +105,12 @@ class TimerSlack:
 
     def _set(self, sentry: int, slack_s: float) -> None:
         """Threads that come later have that of the one that makes them."""
-        for thread in (self._proc / str(sentry) / "task").iterdir():
-            with contextlib.suppress(OSError):  # it has ended
-                (self._proc / thread.name / "timerslack_ns").write_text(str(round(slack_s * 1e9)))
+        done: set[str] = set()
+        while more := {thread.name for thread in (self._proc / str(sentry) / "task").iterdir()} - done:
+            for thread in more:
+                with contextlib.suppress(OSError):  # it has ended
+                    (self._proc / thread / "timerslack_ns").write_text(str(round(slack_s * 1e9)))
+            done |= more
 
     def _running_times(self, sandbox_ids: Collection[SandboxId]) -> dict[SandboxId, int]:
         times: dict[SandboxId, int] = {}

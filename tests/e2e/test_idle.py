@@ -48,7 +48,7 @@ def test_a_sentry_rests_while_its_programs_sleep(live: LiveCove, sandboxes: Sand
     until(lambda: slack_s(live, sandbox) == {LATE_S})
     assert per_second(live, sandbox) < 200  # a thousand and more, if it did not
     sandbox.exec("sleep", "1000")
-    until(lambda: slack_s(live, sandbox) == {EXACT_S}, 1)
+    until(lambda: slack_s(live, sandbox) == {EXACT_S})
     until(lambda: slack_s(live, sandbox) == {LATE_S})
 
 
