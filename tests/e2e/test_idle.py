@@ -13,7 +13,8 @@ from tests.support.leaks import sentry_pid
 from tests.support.live_cove import LiveCove
 from tests.support.live_fixtures import Sandboxes
 
-WORKER: Final = "while [ ! -e /go ]; do sleep 8; done; exec python -c 'import time\nwhile True: time.sleep(0.001)'"
+WORKER_S: Final = 8
+WORKER: Final = f"while [ ! -e /go ]; do sleep {WORKER_S}; done; exec python -c 'import time\nwhile True: time.sleep(0.001)'"
 """Sleeps for seconds, and in the end for a millisecond at a time."""
 
 
@@ -58,6 +59,7 @@ def test_who_works_by_itself_is_found_to(live: LiveCove, sandboxes: Sandboxes) -
     sandbox.exec("sh", "-c", f"({WORKER}) >/dev/null 2>&1 &").wait()
     until(lambda: slack_s(live, sandbox) == {LATE_S})
     sandbox.exec("touch", "/go").wait()
+    time.sleep(WORKER_S + 2)  # of which the exec is long over
     until(lambda: slack_s(live, sandbox) == {EXACT_S})
-    time.sleep(6)
+    time.sleep(5)
     assert slack_s(live, sandbox) == {EXACT_S}

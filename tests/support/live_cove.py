@@ -17,6 +17,9 @@ from typing import Final
 
 READY_S: Final = 30.0
 STOP_S: Final = 20.0
+POOLS: Final = range(100, 200)
+"""Of 10.0.0.0/8, the networks that instances choose from."""
+
 PROJECT: Final = Path(__file__).parents[2]
 
 
@@ -28,7 +31,7 @@ class LiveCove:
         self.instance = f"t{secrets.token_hex(3)}"
         self.router_port, self.router_http_port, self.node_port, self.node_http_port = _free_ports(4)
         self._settings = settings
-        self._network = f"10.{100 + secrets.randbelow(100)}.0.0/16"
+        self.network = f"10.{secrets.choice(POOLS)}.0.0/16"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -45,7 +48,7 @@ class LiveCove:
             "COVE_NODE_GRPC_ADDRESS": f"127.0.0.1:{self.node_port}",
             "COVE_NODE_HTTP_ADDRESS": f"127.0.0.1:{self.node_http_port}",
             "COVE_NODE_ROUTER_ADDRESS": f"127.0.0.1:{self.router_port}",
-            "COVE_NODE_NETWORK_POOL": self._network,
+            "COVE_NODE_NETWORK_POOL": self.network,
             "COVE_NODE_POOL_BYTES": str(16 * 2**30),
             "COVE_NODE_MEMORY_RESERVE_BYTES": str(2**30),
             "COVE_NODE_WARM_MEMORY_BYTES": "0",  # tests count what is there
