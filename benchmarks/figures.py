@@ -1,4 +1,4 @@
-"""``python -m benchmarks.figures``: writes aims and values of the newest stored run into docs/specification.md."""
+"""``python -m benchmarks.figures``: writes aims and values of each area's last stored run into docs/specification.md."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ BUSY: Final = 2.0
 _TABLE: Final = re.compile(r"(\| what \| aim \| held by \| last run \|\n\| --- \| --- \| --- \| --- \|\n)(?:\|.*\n)*")
 
 
-def newest() -> dict[str, Any]:
-    """The newest stored run. Raises: FileNotFoundError: none is."""
+def last_runs() -> dict[str, Any]:
+    """The outcome of each area's last stored run, by name. Raises: FileNotFoundError: none is."""
     stored = sorted(RESULTS.glob("*.json"))
     if not stored:
         raise FileNotFoundError("no run is stored: make bench")
-    report: dict[str, Any] = json.loads(stored[-1].read_text())
-    return report
+    outcomes: dict[str, Any] = {}
+    for path in stored:
+        outcomes |= json.loads(path.read_text())["benchmarks"]
+    return {name: outcomes[name] for name in BENCHMARKS if name in outcomes}
 
 
-def rows(report: dict[str, Any]) -> list[str]:
+def rows(outcomes: dict[str, Any]) -> list[str]:
     """The table's rows."""
     found = []
-    for name, outcome in report["benchmarks"].items():
+    for name, outcome in outcomes.items():
         module = BENCHMARKS[name].__module__.replace(".", "/") + ".py"
         for check in outcome["checks"]:
             relation = "≤" if check["relation"] == "<=" else "≥"
@@ -43,7 +45,7 @@ def rows(report: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     page = PAGE.read_text()
-    PAGE.write_text(_TABLE.sub(lambda match: match[1] + "".join(rows(newest())), page, count=1))
+    PAGE.write_text(_TABLE.sub(lambda match: match[1] + "".join(rows(last_runs())), page, count=1))
 
 
 if __name__ == "__main__":

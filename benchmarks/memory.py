@@ -5,13 +5,14 @@ PSS (proportional set size) counts a page that several processes share in equal 
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Final
 
 import cove
 from benchmarks.host_processes import cpu_s, pss_bytes
 from benchmarks.series import MS, Check, Outcome, Series
-from benchmarks.stage import Stage, timed
+from benchmarks.stage import Stage, ask, timed
 
 COUNT: Final = 300
 AIM_PSS_MB: Final = 45.0
@@ -34,7 +35,7 @@ def run(stage: Stage) -> Outcome:
         each = [sum(map(pss_bytes, stage.host_pids(one))) for one in alive]
         time.sleep(SETTLE_S)
         busy = _busy_percent(stage, alive)
-        answers = [timed(_ask, one) * MS for one in alive[:: max(1, count // 20)]]
+        answers = [timed(ask, one) * MS for one in alive[:: max(1, count // 20)]]
     pss = Series.of(f"PSS of each of {count} idle sandboxes", "MB", [one / 1e6 for one in each])
     fit = AIM_NODE_BYTES / (sum(each) / count)
     return Outcome(
@@ -48,12 +49,15 @@ def run(stage: Stage) -> Outcome:
         [
             Check(name="PSS of an idle sandbox", value=pss.median, relation="<=", aim=AIM_PSS_MB, unit="MB"),
             Check(name="idle sandboxes in 24 GiB, by PSS", value=fit, relation=">=", aim=AIM_ALIVE, unit=""),
+            Check(
+                name="processor time of an idle sandbox / raw",
+                value=statistics.median(busy) / statistics.median(raw),
+                relation="<=",
+                aim=0.2,
+                unit="x",
+            ),
         ],
     )
-
-
-def _ask(sandbox: cove.Sandbox) -> None:
-    sandbox.exec("true").wait()
 
 
 def _busy_percent(stage: Stage, alive: list[cove.Sandbox]) -> list[float]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final
 
-import cove
+from benchmarks.forks import IDLE
 from benchmarks.host_processes import pss_bytes
 from benchmarks.series import MS, Check, Outcome, Series, merged, paired_ratio
-from benchmarks.stage import Stage, timed
+from benchmarks.stage import Stage, ask, timed
 
 MANY: Final = 100
-IDLE: Final = "import sys; data = list(range(100_000)); sys.stdin.read()"
 
 
 def run(stage: Stage) -> Outcome:
@@ -25,7 +24,7 @@ def _one(stage: Stage) -> Outcome:
         for _ in stage.times(10):
             raw.append(stage.raw.restore() * MS)
             pausing.append(timed(sandbox.pause) * MS)
-            waking.append(timed(lambda: sandbox.exec("true").wait()) * MS)
+            waking.append(timed(ask, sandbox) * MS)
     return Outcome(
         [
             Series.of("pause of an idle Python", "ms", pausing),
@@ -43,7 +42,7 @@ def _many(stage: Stage, count: int) -> Outcome:
             sandbox.pause()
         took_s = time.perf_counter() - began
         left = [sum(map(pss_bytes, stage.host_pids(sandbox))) for sandbox in paused]
-        woken = sum(_answers(sandbox) for sandbox in paused[:: max(1, count // 10)])
+        woken = sum(ask(sandbox) for sandbox in paused[:: max(1, count // 10)])
     return Outcome(
         [
             Series.of(f"{count} sandboxes made and paused, one after the other", "s", [took_s]),
@@ -51,7 +50,3 @@ def _many(stage: Stage, count: int) -> Outcome:
         ],
         [Check(name="memory of a paused sandbox", value=max(left) / 1e6, relation="<=", aim=0, unit="MB")],
     )
-
-
-def _answers(sandbox: cove.Sandbox) -> bool:
-    return sandbox.exec("true").wait() == 0

@@ -106,6 +106,11 @@ def end(sandbox: cove.Sandbox) -> None:
     sandbox.wait(raise_on_termination=False)
 
 
+def ask(sandbox: cove.Sandbox) -> bool:
+    """Whether a process runs to its end in it."""
+    return sandbox.exec("true").wait() == 0
+
+
 def timed(work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> float:
     """Seconds that the call takes."""
     begin = time.perf_counter()

@@ -18,7 +18,6 @@ from snapshots.children import ended, memory_file
 MAX_OUTPUT_BYTES: Final = 1024 * 1024
 """Of what a captured program wrote, this much is looked at."""
 
-
 NICENESS: Final = 10
 """Programs yield to the daemon: however many containers come up, it goes on answering."""
 

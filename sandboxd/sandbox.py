@@ -132,12 +132,13 @@ class Sandbox:
                 raise self._trouble
             self._post(WakeAsked())
             await self.wait_change()
-        return self._guest_now()
+        guest = self._guest_now()
+        self._outside.host.assembly.stir(self.sandbox_id)
+        return guest
 
     def _guest_now(self) -> Guest:
         """Raises: ConflictError(sandbox_ended, sandbox_paused)."""
         if self.state is State.RUNNING and self._body.contact.guest is not None:
-            self._outside.host.assembly.stir(self.sandbox_id)
             return self._body.contact.guest
         if self.state not in ENDED:
             raise ConflictError("The sandbox was paused meanwhile.", code="sandbox_paused", remedy="Do it again: that wakes it.")

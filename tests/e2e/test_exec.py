@@ -6,14 +6,13 @@ import asyncio
 import hashlib
 import shlex
 import signal
-import time
-from collections.abc import Callable
 
 import pytest
 
 import cove
 from cove.exception import ConflictError, ExecTimeoutError, InvalidError, NotFoundError
 from cove.stream_type import StreamType
+from tests.support.waiting import eventually
 
 
 def sh(sandbox: cove.Sandbox, script: str, **options: object) -> cove.container_process.ContainerProcess[str]:
@@ -27,14 +26,6 @@ def said(sandbox: cove.Sandbox, script: str, **options: object) -> str:
     output = process.stdout.read()
     assert process.wait() == 0, process.stderr.read()
     return output
-
-
-def eventually(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Pass once ``true()``."""
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # --- starting ----------------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.support.leaks import FREED_S, assert_holds, sentry_pid
 from tests.support.live_cove import LiveCove
 from tests.support.raw_client import RawClient, RawSandbox, ending
 from tests.support.runsc_hold import RunscHold
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -38,10 +38,7 @@ def nothing_left_behind(live: LiveCove, client: RawClient) -> Iterator[None]:
     """Nothing of any sandbox may be left, and of snapshots whole ones alone. The general check cannot serve: daemons come and go here."""
     yield
     assert_holds(live)
-    deadline = time.monotonic() + FREED_S
-    while found := strangers(live):  # what is on its way to the store is being packed there
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+    eventually(lambda: strangers(live) == [], FREED_S)  # what is on its way to the store is being packed there
 
 
 def memory_dir(live: LiveCove) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from benchmarks.figures import newest, rows
+from benchmarks.figures import last_runs, rows
 
 PROJECT: Final = Path(__file__).parents[2]
 PAGE: Final = (PROJECT / "docs/specification.md").read_text()
@@ -65,10 +65,10 @@ def test_what_holds_a_figure_is_there(row: list[str]) -> None:
         assert (PROJECT / place).is_file(), place
 
 
-def test_the_figures_are_those_of_the_newest_run() -> None:
+def test_the_figures_are_those_of_the_last_runs() -> None:
     """`python -m benchmarks.figures` writes them."""
     section = PAGE.partition("## Figures\n")[2].partition("\n## ")[0]
-    assert "".join(rows(newest())) in section
+    assert "".join(rows(last_runs())) in section
 
 
 def test_what_holds_a_promise_is_there() -> None:
