@@ -19,6 +19,7 @@ import uvloop
 
 from cove._settings import flags
 from cove.exception import Error
+from sandboxd import orphans
 from sandboxd.app import running
 from sandboxd.doctor import hard_failures
 from sandboxd.settings import NodeSettings, load
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Descriptors: each sandbox and each connection to a port takes some. How many may be had is the operator's to say, not the shell's.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        orphans.adopt()
         uvloop.run(_run(settings))
     except (Error, OSError) as error:
         print(f"cove sandboxd: {error}", file=sys.stderr)

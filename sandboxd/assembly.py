@@ -128,7 +128,7 @@ class Assembly(Protocol):
         ...
 
     async def repair(self) -> None:
-        """Put back what all sandboxes stand on, should somebody have removed it. Raises: Error."""
+        """Put back what all sandboxes stand on, should somebody have removed it, and clear away what died by itself. Raises: Error."""
         ...
 
     async def set_network(self, sandbox_id: SandboxId, policy: EgressPolicy) -> None:

@@ -22,6 +22,7 @@ from cove.exception import ResourceExhaustedError
 from cove.types import SandboxId
 from policies.egress import EgressPolicy, Mode
 from policies.oci import oci_resources, running_memory_limit, visible_cores
+from sandboxd import orphans
 from sandboxd.assembly import INIT_PATH, Made, MemoryOrder, Subject
 from sandboxd.build_settings import BuildSettings
 from sandboxd.cgroup import Cgroups
@@ -192,6 +193,7 @@ class HostAssembly:
 
     async def kill(self, sandbox_id: SandboxId) -> None:
         await asyncio.to_thread(self._f.cgroups.kill, sandbox_id)
+        await asyncio.to_thread(orphans.collect)
 
     @contextlib.asynccontextmanager
     async def pausing(self, entry: Entry) -> AsyncIterator[None]:
@@ -225,7 +227,7 @@ class HostAssembly:
         """What removes all that is not the sandbox's files or memory, in order."""
         f = self._f
         return [
-            lambda: asyncio.to_thread(f.cgroups.kill, sandbox_id),
+            lambda: self.kill(sandbox_id),
             lambda: f.runtime.delete(sandbox_id),
             lambda: asyncio.to_thread(f.rootfs.unmount_rootfs, sandbox_id),
             lambda: asyncio.to_thread(f.network.detach, sandbox_id),
@@ -257,6 +259,7 @@ class HostAssembly:
         return Placed(int(written), processes)
 
     async def repair(self) -> None:
+        await asyncio.to_thread(orphans.collect)
         if await asyncio.to_thread(self._f.network.ensure_filter):
             log.warning("packet filter was gone, put back")
 

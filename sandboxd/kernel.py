@@ -1,4 +1,4 @@
-"""Thin typed wrappers of system calls that Python does not offer: mounts, namespaces, ioctl numbers, the mount table.
+"""Thin typed wrappers of system calls that Python does not offer: mounts, namespaces, processes, ioctl numbers, the mount table.
 
 Nothing here knows of sandboxes. Failures are OSError with the errno and the path that the call was given. All calls return in well under
 a millisecond, except an unmount that has to write a file system back.
@@ -148,6 +148,17 @@ def _back_home() -> Iterator[None]:
     finally:
         setns(home, CloneFlag.NEWNET)
         os.close(home)
+
+
+# --- processes -----------------------------------------------------------------------------------------------------------------------
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+"""Source: linux/prctl.h."""
+
+
+def want_orphans() -> None:
+    """Be the parent of processes below this one whose parents exit, instead of init; not handed on to children. Source: prctl(2)."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper")
 
 
 # --- ioctl numbers -------------------------------------------------------------------------------------------------------------------
