@@ -17,6 +17,7 @@ mod marker;
 mod output;
 mod paths;
 mod process;
+mod rehearsal;
 mod session;
 mod stream;
 mod sys;
@@ -37,6 +38,9 @@ const CONTROLLER_PLACE: &str = "/run/cove/.pids";
 const GROUP_VARIABLE: &str = "COVE_GUEST_CGROUP";
 
 fn main() {
+    if rehearsal::is_it(std::env::args_os()) {
+        return;
+    }
     if let Err(error) = serve() {
         log!("start: {error}");
         std::process::exit(1);
@@ -57,6 +61,9 @@ fn serve() -> io::Result<()> {
     }
     // It was there so that the runtime would not mount a tmpfs over an image's /tmp.
     let _ = std::fs::remove_file(PLACEHOLDER);
+    if let Err(error) = std::env::args_os().next().map_or(Ok(()), rehearsal::run) {
+        log!("rehearsal: {error}");
+    }
     let group = std::env::var(GROUP_VARIABLE).unwrap_or_else(|_| "cove".to_owned());
     let trees = Trees::mount(Path::new(CONTROLLER_PLACE), &group);
     EventLoop::new(trees, Path::new(API_SOCKET))?.run()

@@ -107,6 +107,11 @@ impl Launcher {
             }
         }
     }
+
+    /// Runs a program to its end, whatever that is.
+    pub fn run(&mut self, launch: &Launch<'_>) -> Result<(), (Step, io::Error)> {
+        self.start(launch).map(wait_for)
+    }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
