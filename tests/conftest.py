@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import platform
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ __all__ = ["app", "live", "sandboxes", "shared"]
 
 hypothesis.settings.register_profile("no deadlines", deadline=None)  # timing says how busy the machine is
 hypothesis.settings.load_profile("no deadlines")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background, and so in all that tests start
 
 TASK_GRACE_S: Final = 0.5
 """How long tasks that were told to end may take; waited only where some are left."""

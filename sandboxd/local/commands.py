@@ -20,7 +20,7 @@ from sandboxd.local.readiness import node_registered, router_answers
 
 STOP_S: Final = 30.0
 CLEAR_S: Final = 600.0
-"""runsc takes one to two seconds to delete a sandbox, and there may be many."""
+"""There may be many sandboxes, and the machine busy."""
 
 Say = Callable[[str], None]
 

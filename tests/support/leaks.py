@@ -39,10 +39,12 @@ class Holdings(msgspec.Struct, frozen=True):
     """Memory on disk."""
     run_dirs: frozenset[str]
     processes: frozenset[str]
+    uncollected: frozenset[int]
+    """Dead children of the node daemon's for which nobody has asked."""
 
     def by_sandbox(self) -> dict[str, frozenset[str]]:
         """The kinds that are told apart by sandbox id."""
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("links", "paused", "processes")}
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("links", "paused", "processes", "uncollected")}
 
 
 def holdings(live: LiveCove) -> Holdings:
@@ -59,6 +61,7 @@ def holdings(live: LiveCove) -> Holdings:
         paused=_names(state / "paused"),
         run_dirs=_names(run / "sandboxes"),
         processes=frozenset(_processes(live)),
+        uncollected=frozenset(_uncollected(live)),
     )
 
 
@@ -117,6 +120,8 @@ def _differences(held: Holdings, wanted: frozenset[str], networks: int) -> dict[
                 wrong[kind] = sorted(ids)
         elif ids != wanted:
             wrong[kind] = {"leaked": sorted(ids - wanted), "missing": sorted(wanted - ids)}
+    if held.uncollected:
+        wrong["uncollected"] = sorted(held.uncollected)
     if held.paused:
         wrong["paused"] = sorted(held.paused)
     if len(held.links) != networks:
@@ -154,6 +159,16 @@ def _processes(live: LiveCove) -> Iterator[str]:
     for pid, words in _command_lines():
         if root in words:
             yield f"{_sandbox_in(' '.join(words))} {words[0]} {pid}"
+
+
+def _uncollected(live: LiveCove) -> Iterator[int]:
+    parent = str(live.pid("sandboxd")) if live.runs("sandboxd") else ""
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                state, its_parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state == "Z" and its_parent == parent:
+                    yield int(path.name)
 
 
 def _command_lines() -> Iterator[tuple[int, list[str]]]:

@@ -80,6 +80,10 @@ class LiveCove:
     def pid(self, name: str) -> int:
         return self._processes[name].pid
 
+    def runs(self, name: str) -> bool:
+        """Whether a daemon has been started, and not been killed or stopped since."""
+        return name in self._processes
+
     def kill(self, name: str) -> None:
         """kill -9, and wait until it is gone."""
         process = self._processes.pop(name)
