@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
@@ -90,10 +90,7 @@ class Stage:
                 one.exec("true").wait()
             yield made
         finally:
-            for one in made:
-                one.terminate()
-            for one in made:
-                one.wait(raise_on_termination=False)
+            end_all(made)
 
     def host_pids(self, sandbox: cove.Sandbox) -> frozenset[int]:
         """The sandbox's processes on the host: sentry, gofer, and what they started."""
@@ -102,8 +99,15 @@ class Stage:
 
 def end(sandbox: cove.Sandbox) -> None:
     """Terminate and wait until everything is freed, so that it does not burden the next sample."""
-    sandbox.terminate()
-    sandbox.wait(raise_on_termination=False)
+    end_all([sandbox])
+
+
+def end_all(sandboxes: Sequence[cove.Sandbox]) -> None:
+    """The same for several at once."""
+    for one in sandboxes:
+        one.terminate()
+    for one in sandboxes:
+        one.wait(raise_on_termination=False)
 
 
 def ask(sandbox: cove.Sandbox) -> bool:
