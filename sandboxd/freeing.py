@@ -1,7 +1,7 @@
 """Turns for removing what sandboxes had: off everybody's path, a few at a time, and counted.
 
-Deleting a container and what is under it takes 50 ms, most of it processor time. A hundred that end at once would keep the node's processors
-from the sandboxes that run; their memory is free before, since they are killed at once.
+Deleting a container and what is under it takes 50 ms, most of it processor time. A hundred that end at once would keep the processors from
+the sandboxes that run; their memory is free before, since they are killed at once.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Holdings(msgspec.Struct, frozen=True):
 
     def by_sandbox(self) -> dict[str, frozenset[str]]:
         """The kinds that are told apart by sandbox id."""
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("links", "paused", "processes", "uncollected")}
+        others = ("links", "paused", "processes", "uncollected")
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in others}
 
 
 def holdings(live: LiveCove) -> Holdings:
