@@ -38,7 +38,9 @@ async def run(
     Returns: its exit code, negative for a signal.
     Raises:  TimeoutError: it was killed. OSError: it cannot be started. On cancellation it is killed, too.
     """
-    process = subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr)  # noqa: ASYNC220  # vfork: the block is the point
+    process = subprocess.Popen(  # noqa: ASYNC220  # vfork: the block is the point
+        argv, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0
+    )
     try:
         os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         async with asyncio.timeout(timeout_s):

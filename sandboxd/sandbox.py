@@ -53,6 +53,9 @@ log = structlog.get_logger()
 BOOT_S: Final = 120.0
 """From admission to a serving guest, image apart."""
 
+RESTORE_S: Final = 660.0
+"""The same where its memory is read back, which can be gigabytes, after checking it."""
+
 NOTES_EXEC_ID: Final = "system"
 """Under this process id the sandbox's own log is read."""
 
@@ -358,7 +361,7 @@ class Sandbox:
 
     async def _boot(self) -> None:
         try:
-            async with asyncio.timeout(BOOT_S):
+            async with asyncio.timeout(RESTORE_S if self.entry.restore else BOOT_S):
                 await self._body.boot()
         except (InvalidError, NotFoundError, PermissionDeniedError) as error:
             self._post(BootFailed(EndReason.INIT_FAILURE, str(error)))
@@ -426,7 +429,7 @@ class Sandbox:
     async def _wake_up(self) -> None:
         try:
             self._outside.admit(self)
-            async with asyncio.timeout(BOOT_S):
+            async with asyncio.timeout(RESTORE_S):
                 await self._body.make_again()
         except (Error, OSError, TimeoutError) as error:
             await self._body.dismantle()

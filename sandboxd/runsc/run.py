@@ -23,6 +23,9 @@ from snapshots.children import pidfd_ended
 COMMAND_TIMEOUT_S: Final = 60.0
 """runsc commands answer in under 2 s; one that hangs is killed so that it cannot hold a sandbox for ever."""
 
+MEMORY_TIMEOUT_S: Final = 600.0
+"""Those that write or read a container's memory may take as long as a caller may be willing to wait."""
+
 
 class RunscRuntime:
     """The Runtime protocol over one runsc root directory."""
@@ -64,7 +67,7 @@ class RunscRuntime:
     async def restore(self, container: Container, directory: Path) -> None:
         bundle, network = container.directory, container.netns is not None
         argv = self._options.restore(container.sandbox_id, bundle, directory, network=network, prefix=container.start_prefix)
-        await self._run(argv, "restore", bundle)
+        await self._run(argv, "restore", bundle, timeout_s=MEMORY_TIMEOUT_S)
 
     async def status(self, sandbox_id: SandboxId) -> ContainerStatus | None:
         state = await self._state(sandbox_id)
@@ -154,16 +157,18 @@ class RunscRuntime:
         try:
             return await programs.capture(argv, timeout_s=COMMAND_TIMEOUT_S)
         except TimeoutError:
-            raise _hung() from None
+            raise _hung(COMMAND_TIMEOUT_S) from None
 
-    async def _run(self, argv: Sequence[str], verb: str, bundle: Path, **descriptors: int) -> None:
+    async def _run(
+        self, argv: Sequence[str], verb: str, bundle: Path, *, timeout_s: float = COMMAND_TIMEOUT_S, **descriptors: int
+    ) -> None:
         """A command on a bundle. The sentry inherits stderr from ``create``: so that goes to a file, never to a pipe."""
         output, log = bundle / f"{verb}.stderr", bundle / "runsc.log"
         with output.open("ab") as stderr:
             try:
-                code = await programs.run(argv, timeout_s=COMMAND_TIMEOUT_S, stderr=stderr.fileno(), **descriptors)
+                code = await programs.run(argv, timeout_s=timeout_s, stderr=stderr.fileno(), **descriptors)
             except TimeoutError:
-                raise _hung() from None
+                raise _hung(timeout_s) from None
         if code != 0:
             raise RuntimeFailed(f"runsc {verb} failed: {failure_text(log.read_bytes() if log.exists() else b'', output.read_bytes())}")
 
@@ -178,7 +183,7 @@ class _Checkpoint:
         await self._act(self._to_pause, "pause")
 
     async def write(self) -> None:
-        finished = await self._let_go(self._to_write)
+        finished = await self._let_go(self._to_write, MEMORY_TIMEOUT_S)
         if finished.code != 0:
             raise checkpoint_failure(finished.stderr)
 
@@ -186,19 +191,19 @@ class _Checkpoint:
         await self._act(self._to_resume, "resume")
 
     async def _act(self, command: Ahead, verb: str) -> None:
-        finished = await self._let_go(command)
+        finished = await self._let_go(command, COMMAND_TIMEOUT_S)
         if finished.code != 0:
             raise RuntimeFailed(f"runsc {verb} failed: {failure_text(b'', finished.stderr)}")
 
-    async def _let_go(self, command: Ahead) -> programs.Finished:
+    async def _let_go(self, command: Ahead, timeout_s: float) -> programs.Finished:
         try:
-            return await command.go(timeout_s=COMMAND_TIMEOUT_S)
+            return await command.go(timeout_s=timeout_s)
         except TimeoutError:
-            raise _hung() from None
+            raise _hung(timeout_s) from None
 
 
-def _hung() -> RuntimeFailed:
-    return RuntimeFailed(f"runsc did not answer within {COMMAND_TIMEOUT_S:g} s")
+def _hung(after_s: float) -> RuntimeFailed:
+    return RuntimeFailed(f"runsc did not answer within {after_s:g} s")
 
 
 def _state_files(root: Path) -> Iterator[str]:

@@ -64,12 +64,25 @@ assert state(alive) == "gone"
 """)
 
 
+def test_what_a_program_leaves_behind_in_its_session_is_collected() -> None:
+    run("""
+import asyncio
+from sandboxd import programs
+left = int(asyncio.run(programs.capture(["sh", "-c", "sleep 600 >&2 & echo $!"], timeout_s=10)).stdout)
+os.kill(left, signal.SIGKILL)
+until(left, "Z")
+orphans.collect()
+assert state(left) == "gone"
+""")
+
+
 def test_what_another_waits_for_is_left_to_it() -> None:
     run("""
-own = subprocess.Popen(["sh", "-c", "exit 7"])
-until(own.pid, "Z")
-orphans.collect()
-assert state(own.pid) == "Z" and own.wait() == 7
+for options in ({}, {"process_group": 0}):
+    own = subprocess.Popen(["sh", "-c", "exit 7"], **options)
+    until(own.pid, "Z")
+    orphans.collect()
+    assert state(own.pid) == "Z" and own.wait() == 7
 """)
 
 
