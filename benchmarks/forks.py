@@ -18,6 +18,9 @@ LIVE: Final = (("python3", "-c", IDLE), ("bash", "-c", "read line"))
 TTL_S: Final = 590
 """Snapshots that go so soon are not brought to the store: packing them would be measured, too."""
 
+SETTLE_S: Final = 1.0
+"""After which nothing is left to do for the snapshot before."""
+
 
 def run(stage: Stage) -> Outcome:
     return merged([_stopped(stage), _restored(stage), *(_forked(stage, count) for count in FORKS)])
@@ -28,6 +31,7 @@ def _stopped(stage: Stage) -> Outcome:
     with stage.sandbox() as sandbox:
         sandbox.exec("python", "-c", IDLE)
         for _ in stage.times(10):
+            time.sleep(SETTLE_S)
             begin = time.perf_counter()
             snapshot = sandbox.snapshot(ttl=TTL_S)
             usable.append((time.perf_counter() - begin) * MS)

@@ -105,8 +105,8 @@ class Body:
                 await guest.start()
             else:
                 await passing_on.greet(guest, self.processes, entry.sandbox_id)
-        if entry.command and private is None:
-            await self.processes.start(guest, self._main_request(), "main")
+            if entry.command and private is None:
+                await self.processes.start(guest, self._main_request(), "main")
 
     def _main_request(self) -> ProcessRequest:
         entry = self._entry

@@ -50,12 +50,6 @@ from sandboxd.timers import Timers
 
 log = structlog.get_logger()
 
-BOOT_S: Final = 120.0
-"""From admission to a serving guest, image apart."""
-
-RESTORE_S: Final = 660.0
-"""The same where its memory is read back, which can be gigabytes, after checking it."""
-
 NOTES_EXEC_ID: Final = "system"
 """Under this process id the sandbox's own log is read."""
 
@@ -360,14 +354,15 @@ class Sandbox:
     # --- boot and adoption -------------------------------------------------------------------------------------------------------------
 
     async def _boot(self) -> None:
+        """Not bounded in time as a whole: it waits for its image and for its turn. Each step is."""
         try:
-            async with asyncio.timeout(RESTORE_S if self.entry.restore else BOOT_S):
-                await self._body.boot()
+            await self._body.boot()
         except (InvalidError, NotFoundError, PermissionDeniedError) as error:
             self._post(BootFailed(EndReason.INIT_FAILURE, str(error)))
         except (Error, OSError, TimeoutError) as error:
-            self._log.warning("sandbox did not boot", error=str(error))
-            self._post(BootFailed(EndReason.INTERNAL_FAILURE, f"The sandbox could not be started: {error or type(error).__name__}"))
+            cause = str(error) or type(error).__name__
+            self._log.warning("sandbox did not boot", error=cause)
+            self._post(BootFailed(EndReason.INTERNAL_FAILURE, f"The sandbox could not be started: {cause}"))
         else:
             self._post(Booted())
 
@@ -395,7 +390,7 @@ class Sandbox:
         try:
             await self._body.adopt()
         except (TimeoutError, Error, OSError) as error:
-            self._post(GuestBroke(f"The guest did not answer after a restart of the daemon: {error or 'too slow'}"))
+            self._post(GuestBroke(f"The guest did not answer after a restart of the daemon: {str(error) or 'too slow'}"))
             return
         await self._go_on()
 
@@ -429,8 +424,7 @@ class Sandbox:
     async def _wake_up(self) -> None:
         try:
             self._outside.admit(self)
-            async with asyncio.timeout(RESTORE_S):
-                await self._body.make_again()
+            await self._body.make_again()
         except (Error, OSError, TimeoutError) as error:
             await self._body.dismantle()
             self._note_trouble("woken", error)
@@ -439,7 +433,7 @@ class Sandbox:
         try:
             await self._body.greet_again()
         except (TimeoutError, Error, OSError) as error:
-            self._post(GuestBroke(f"The guest did not answer after it was woken: {error or 'too slow'}"))
+            self._post(GuestBroke(f"The guest did not answer after it was woken: {str(error) or 'too slow'}"))
             return
         self._post(Booted())
         await self.wait_settled()

@@ -159,9 +159,7 @@ class RunscRuntime:
         except TimeoutError:
             raise _hung(COMMAND_TIMEOUT_S) from None
 
-    async def _run(
-        self, argv: Sequence[str], verb: str, bundle: Path, *, timeout_s: float = COMMAND_TIMEOUT_S, **descriptors: int
-    ) -> None:
+    async def _run(self, argv: Sequence[str], verb: str, bundle: Path, *, timeout_s: float = COMMAND_TIMEOUT_S, **descriptors: int) -> None:
         """A command on a bundle. The sentry inherits stderr from ``create``: so that goes to a file, never to a pipe."""
         output, log = bundle / f"{verb}.stderr", bundle / "runsc.log"
         with output.open("ab") as stderr:

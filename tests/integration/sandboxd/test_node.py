@@ -24,6 +24,8 @@ from cove.exception import (
 from cove.types import NodeId, new_id
 from cove.wire import data_pb2, node_pb2
 from cove.wire.errors import decode
+from sandboxd.assembly import Made
+from sandboxd.journal import Entry
 from sandboxd.node import Capacity
 from sandboxd.sim.runtime import SimMachine
 from tests.support.sim_node import SimDaemon, spec
@@ -64,6 +66,15 @@ async def test_exec_runs_and_its_output_and_code_come_back(daemon: SimDaemon) ->
     assert (started.state, started.pid > 0) == (data_pb2.PROCESS_STATE_RUNNING, True) or started.exit_code == 0
     assert await output(daemon, sandbox_id) == b"hello world\n"
     assert (await wait(daemon, sandbox_id)).exit_code == 0
+
+
+async def test_a_boot_that_fails_without_a_word_says_what_it_was(daemon: SimDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(entry: Entry) -> Made:
+        raise TimeoutError
+
+    monkeypatch.setattr(daemon.assembly, "make", hang)
+    sandbox_id = await daemon.create()
+    assert "could not be started: TimeoutError" in str(await error_of(start(daemon, sandbox_id, "true")))
 
 
 async def test_input_is_taken_once_at_its_offset(daemon: SimDaemon) -> None:
