@@ -105,7 +105,8 @@ class Body:
                 await guest.start()
             else:
                 await passing_on.greet(guest, self.processes, entry.sandbox_id)
-            if entry.command and private is None:
+        if entry.command and private is None:
+            async with asyncio.timeout(GUEST_ANSWER_S):
                 await self.processes.start(guest, self._main_request(), "main")
 
     def _main_request(self) -> ProcessRequest:
