@@ -83,11 +83,19 @@ def _end_if_it_stands_at(fifo: Path, pid: int) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         if f"--log={fifo}".encode() in (process / "cmdline").read_bytes().split(b"\0"):
-            status = fifo.stat()
-            if not any(os.path.samestat(opened.stat(), status) for opened in (process / "fd").iterdir()):
+            if not _has_open(process, fifo.stat()):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     finally:
         os.close(pidfd)
+
+
+def _has_open(process: Path, file: os.stat_result) -> bool:
+    """Raises: FileNotFoundError: the process is gone."""
+    for opened in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile: it is still coming up
+            if os.path.samestat(opened.stat(), file):
+                return True
+    return False
 
 
 def _pids() -> list[int]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from sandboxd.runsc.ahead import SUFFIX, end_left_behind, started_ahead
 COMMAND = """
 import os, pathlib, sys, time
 arguments = dict(word.lstrip("-").split("=", 1) for word in sys.argv[1:])
+busy_until = time.monotonic() + float(arguments.get("comes-up", "0"))
+while time.monotonic() < busy_until:
+    for opened in [os.open("/dev/null", os.O_RDONLY) for _ in range(100)]:
+        os.close(opened)
 log = open(arguments["log"], "w")
 print("x" * int(arguments.get("says", "0")), file=log, flush=True)
 pathlib.Path(arguments["done"]).touch()
@@ -101,6 +106,21 @@ def test_what_was_left_behind_is_ended_and_has_not_acted(left_behind: subprocess
     end_left_behind(fifo.parent)
     assert left_behind.wait(10) == -9
     assert not fifo.exists() and not done.exists()
+
+
+def test_those_that_are_still_coming_up_are_ended_too(fifo: Path, done: Path) -> None:
+    """Files are opened and closed in there while it is looked at."""
+    os.mkfifo(fifo)
+    processes = [subprocess.Popen([*command(fifo, done), "--comes-up=60"], stdout=subprocess.DEVNULL) for _ in range(5)]
+    try:
+        while not all(os.path.exists(f"/proc/{process.pid}/fd/3") for process in processes):
+            time.sleep(0.01)
+        end_left_behind(fifo.parent)
+        assert {process.wait(10) for process in processes} == {-9}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_one_that_went_on_its_way_is_left_to_its_end(left_behind: subprocess.Popen[bytes], fifo: Path, done: Path) -> None:
