@@ -82,9 +82,9 @@ def _end_if_it_stands_at(fifo: Path, pid: int) -> None:
     process = Path(f"/proc/{pid}")
     pidfd = os.pidfd_open(pid)
     try:
-        if f"--log={fifo}".encode() in (process / "cmdline").read_bytes().split(b"\0"):
-            if not _has_open(process, fifo.stat()):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        if f"--log={fifo}".encode() in words and not _has_open(process, fifo.stat()):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     finally:
         os.close(pidfd)
 

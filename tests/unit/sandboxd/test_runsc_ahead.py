@@ -113,7 +113,7 @@ def test_those_that_are_still_coming_up_are_ended_too(fifo: Path, done: Path) ->
     os.mkfifo(fifo)
     processes = [subprocess.Popen([*command(fifo, done), "--comes-up=60"], stdout=subprocess.DEVNULL) for _ in range(5)]
     try:
-        while not all(os.path.exists(f"/proc/{process.pid}/fd/3") for process in processes):
+        while not all(Path(f"/proc/{process.pid}/fd/3").exists() for process in processes):
             time.sleep(0.01)
         end_left_behind(fifo.parent)
         assert {process.wait(10) for process in processes} == {-9}
